@@ -1,0 +1,1 @@
+"""trio-sfu: a WebRTC SFU for emulator netplay, on Trio."""
