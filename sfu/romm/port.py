@@ -1,0 +1,66 @@
+"""RomM's internal API as the daemon sees it (``romm-api.md`` 1.5 to 1.8).
+
+Implemented over HTTP by :class:`sfu.romm.client.RommClient`, and in process by the standalone service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class RommError(Exception):
+    """RomM did not do what was asked."""
+
+
+class TokenRefused(RommError):
+    """RomM looked at the token and refused it (401, or any other 4xx on verify)."""
+
+
+class RommUnavailable(RommError):
+    """No verdict: unreachable, timed out, 5xx, wrong secret, or an answer that is not RomM's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A verified token."""
+
+    sub: str
+    """Who it is: RomM's netplay id, or the username."""
+    netplay_username: str | None
+    """The user's current netplay id, if RomM knows one."""
+    token_type: str | None
+    """``sfu:read``, ``sfu:write`` or ``sfu``; None where an older RomM does not tell and the token hides it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRecord:
+    """A room as the registry keeps it."""
+
+    room_name: str
+    current: int
+    max: int
+    has_password: bool
+    node_id: str | None
+    url: str | None
+    extras: Mapping[str, Any]
+    """What else the server kept (``romm-api.md`` 7.2.8); empty with an unmodified RomM."""
+
+
+class Romm(Protocol):
+    """Every call may raise :class:`RommUnavailable`; ``verify`` may raise :class:`TokenRefused`."""
+
+    async def verify(self, token: str, *, consume: bool) -> Verified: ...
+
+    async def upsert_room(self, record: RoomRecord) -> None: ...
+
+    async def delete_room(self, room_name: str) -> None: ...
+
+    async def resolve_room(self, room_name: str) -> RoomRecord | None:
+        """The record, or None where no such room is registered."""
+        ...
+
+    async def list_rooms(self) -> dict[str, dict[str, Any]]:
+        """All registered rooms by name, as RomM's JSON has them."""
+        ...

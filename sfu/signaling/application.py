@@ -1,0 +1,91 @@
+"""What a Socket.IO server asks of the application on top of it, and what it offers that application.
+
+The transport layer (Engine.IO, Socket.IO, HTTP) knows nothing of rooms; the application knows nothing of
+packets. Each socket's events are handed over one at a time, in the order in which they arrived; different
+sockets run concurrently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class ConnectionRefused(Exception):
+    """Raised by :meth:`Application.connect`: the client gets CONNECT_ERROR ``{"message": str(error)}``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """How a socket came in."""
+
+    auth: Any
+    """Payload of the CONNECT packet, decoded; None if it had none."""
+    query: Sequence[tuple[str, str]]
+    """Query of the first HTTP request, percent-decoded, in order."""
+    headers: Mapping[str, str]
+    """Headers of the first HTTP request by lower-case name; repeated ones joined with ``", "``."""
+    remote: str
+    """Peer address, for logs."""
+
+
+class Socket(Protocol):
+    """One client in namespace ``/``."""
+
+    @property
+    def id(self) -> str:
+        """20 URL-safe base64 characters, unguessable."""
+        ...
+
+    @property
+    def handshake(self) -> Handshake: ...
+
+    @property
+    def connected(self) -> bool: ...
+
+    @property
+    def last_seen(self) -> float:
+        """``trio.current_time()`` of the last packet of any kind from this client, pongs included."""
+        ...
+
+    def emit(self, event: str, *args: object) -> None:
+        """Queue an event. Never blocks, never fails; a client that does not drain its queue is closed.
+
+        ``bytes`` anywhere in ``args`` travel as binary attachments.
+        """
+        ...
+
+    def emit_encoded(self, packet: EncodedEvent) -> None:
+        """Queue an event that was encoded once for many sockets."""
+        ...
+
+    def disconnect(self) -> None:
+        """End the socket from the server's side; the client sees ``io server disconnect``."""
+        ...
+
+
+class EncodedEvent(Protocol):
+    """An event encoded by ``encode_event(name, *args)``, opaque to the application."""
+
+
+class Ack(Protocol):
+    """Answers one event. Calling it again does nothing. Without an ack id in the packet it does nothing."""
+
+    def __call__(self, *args: object) -> None: ...
+
+
+class Application(Protocol):
+    """The code that sockets talk to."""
+
+    async def connect(self, socket: Socket) -> None:
+        """A client asks to connect. Raise :class:`ConnectionRefused` to turn it away."""
+        ...
+
+    async def event(self, socket: Socket, name: str, args: Sequence[Any], ack: Ack) -> None:
+        """One event. An exception other than cancellation is logged and acked as ``["error"]``."""
+        ...
+
+    async def disconnect(self, socket: Socket, reason: str) -> None:
+        """A socket that had connected is gone. Runs even while the server shuts down, shielded and bounded."""
+        ...
