@@ -31,7 +31,7 @@ class Verified:
     netplay_username: str | None
     """The user's current netplay id, if RomM knows one."""
     token_type: str | None
-    """``sfu:read``, ``sfu:write`` or ``sfu``; None where an older RomM does not tell and the token hides it."""
+    """``sfu:read``, ``sfu:write`` or ``sfu``; None where neither RomM nor the token tells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,5 +87,5 @@ class Application(Protocol):
         ...
 
     async def disconnect(self, socket: Socket, reason: str) -> None:
-        """A socket that had connected is gone. Runs even while the server shuts down, shielded and bounded."""
+        """A connected socket is gone. Runs even while the server shuts down, shielded and bounded."""
         ...
