@@ -8,8 +8,23 @@ browser's ``mediasoup-client`` stay plain JSON objects here.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
+
+from msgspec import Struct
+
+from sfu.media.events import DataProducerClosed, ProducerClosed, TransportClosed
+
+__all__ = [
+    "DataProducerClosed",
+    "JsonObject",
+    "Kind",
+    "Media",
+    "MediaError",
+    "MediaEvent",
+    "ProducerClosed",
+    "RouterLost",
+    "TransportClosed",
+]
 
 JsonObject: TypeAlias = dict[str, Any]
 Kind: TypeAlias = Literal["audio", "video"]
@@ -19,30 +34,7 @@ class MediaError(Exception):
     """A request that the media side refused. ``str(error)`` is the text a client gets, never empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class TransportClosed:
-    """A transport closed by itself: DTLS ``close_notify``, consent expired for good, worker shut down."""
-
-    transport_id: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProducerClosed:
-    """A producer ended, with its transport or by itself. Its consumers are closed already."""
-
-    producer_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class DataProducerClosed:
-    """A data producer ended, with its transport, by a stream reset, or by policy."""
-
-    data_producer_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class RouterLost:
+class RouterLost(Struct, frozen=True, tag=True):
     """The worker of a router died: all its transports, producers and consumers are gone."""
 
     router_id: str
