@@ -1,0 +1,55 @@
+/**
+ * What to do when a transport stops working: a table, no timers, no I/O.
+ *
+ *     steady ──disconnected──> waiting ──WAIT──> restarting ──ok──> settling ──connected──> steady
+ *        └──────failed──────────────────────────────^  └─error─┐        └─SETTLE or failed─┐
+ *                                                              └────────> broken <─────────┘
+ *
+ * `disconnected` often heals by itself, so it gets a moment; `failed` never does. An ICE restart keeps the DTLS
+ * session and everything on it (RFC 8445 section 2.4 describes the restart, RFC 8842 section 5.1 why DTLS lives on),
+ * so it is tried first; a transport whose restart does not help is `broken`, and its owner builds new ones.
+ */
+
+/** How long a `disconnected` transport may take to come back by itself, in milliseconds. */
+export const WAIT = 1_500;
+/** How long a restarted transport may take to connect, in milliseconds. */
+export const SETTLE = 5_000;
+
+export type RecoveryState = "steady" | "waiting" | "restarting" | "settling" | "broken";
+
+export type RecoveryInput =
+  | "connected"
+  | "disconnected"
+  | "failed"
+  /** The timer that the last step asked for has run out. */
+  | "timer"
+  /** The restart the last step asked for was accepted, or not. */
+  | "restarted"
+  | "refused";
+
+export interface Step {
+  readonly state: RecoveryState;
+  /** What the owner does now. `restart` is answered with `restarted` or `refused`. */
+  readonly action?: "restart" | "rebuild";
+  /** Milliseconds until `timer` is due. A step without it cancels the timer that is set. */
+  readonly timer?: number;
+}
+
+const STEADY: Step = { state: "steady" };
+const WAITING: Step = { state: "waiting", timer: WAIT };
+const RESTART: Step = { state: "restarting", action: "restart" };
+const SETTLING: Step = { state: "settling", timer: SETTLE };
+const REBUILD: Step = { state: "broken", action: "rebuild" };
+
+const TABLE: Readonly<Record<RecoveryState, Readonly<Partial<Record<RecoveryInput, Step>>>>> = {
+  steady: { disconnected: WAITING, failed: RESTART },
+  waiting: { connected: STEADY, failed: RESTART, timer: RESTART },
+  restarting: { restarted: SETTLING, refused: REBUILD },
+  settling: { connected: STEADY, failed: REBUILD, timer: REBUILD },
+  broken: {},
+};
+
+/** The next step, or null if this input changes nothing in this state. */
+export function recover(state: RecoveryState, input: RecoveryInput): Step | null {
+  return TABLE[state][input] ?? null;
+}

@@ -1,0 +1,571 @@
+/**
+ * One user's netplay: the room list, the room, media and inputs, kept alive across lost links.
+ *
+ *     offline ── connect() ─> lobby ── open() / join() ─> entering ─> room ── leave() ─> lobby
+ *                                                                      │ ^
+ *                                                             link lost v │ rejoined, media rebuilt
+ *                                                                    rejoining ── refused for good ─> lobby
+ *
+ * The server keeps the seat of a member whose link is lost for a minute, and its media runs on meanwhile. On a new
+ * link the session joins again, with a fresh token, and builds its media anew, because the old transports belong to
+ * the old link.
+ */
+
+import type { types } from "mediasoup-client";
+
+import { type Clock, pause, systemClock } from "./clock.js";
+import { Emitter } from "./emitter.js";
+import type { MediaPlan, VideoOptions } from "./graph.js";
+import { type Input, InputReceiver, InputSender, decodeUntrusted, encodeDelay, encodeEcho } from "./input.js";
+import { MediaSession, type MediaState } from "./media.js";
+import {
+  INPUT_LABEL,
+  type MemberExtra,
+  type RoomSummary,
+  SPECTATOR_SLOT,
+  STATE_LABEL,
+  type ServerEvent,
+  parseDataProducer,
+  parseNoticeId,
+  parseProducer,
+  parseRooms,
+} from "./protocol.js";
+import { type RoomView, emptyRoom, withSlot, withUsers } from "./room.js";
+import { type IoFactory, type LinkState, RequestError, Signaling, type TokenProvider } from "./signaling.js";
+import { type LiveStats, StatsSampler } from "./stats.js";
+
+/** How often a refused rejoin is tried again, and the wait between, in milliseconds. */
+export const REJOIN_ATTEMPTS = 10;
+export const REJOIN_DELAY = 1_000;
+/** How long leaving waits for the server's word, in milliseconds. */
+export const LEAVE_TIMEOUT = 2_000;
+/** Weight of the newest sample in the running average of the input delay. */
+export const DELAY_WEIGHT = 0.2;
+/** How often a player tells the host its input delay, in milliseconds. */
+export const DELAY_REPORT_INTERVAL = 1_000;
+
+export type SessionState = "offline" | "lobby" | "entering" | "room" | "rejoining" | "closed";
+
+/** Why we are not in the room any more. */
+export type LeaveReason =
+  /** We said so. */
+  | "left"
+  /** The host left; there is nothing to see. */
+  | "host-left"
+  /** The room is gone, or will not have us back. */
+  | "room-lost"
+  /** The server dropped this link in favour of another one of the same user. */
+  | "replaced"
+  /** The server refuses us altogether. */
+  | "refused";
+
+export interface SessionEvents {
+  state: SessionState;
+  link: LinkState;
+  rooms: readonly RoomSummary[];
+  room: RoomView;
+  media: MediaState;
+  track: { kind: "audio" | "video"; track: MediaStreamTrack };
+  trackEnded: { kind: "audio" | "video" };
+  /** At a host: an input to apply to the game now. */
+  input: Input;
+  /** At a host: a player's own measurement of its input delay, in milliseconds. */
+  playerDelay: { player: number; milliseconds: number };
+  paused: boolean;
+  stats: LiveStats;
+  left: { reason: LeaveReason; message: string };
+  /** Something went wrong that the session deals with by itself; for logs. */
+  trouble: Error;
+}
+
+export interface SessionOptions {
+  /** Base URL of the server. */
+  url: string;
+  /** socket.io-client's `io`. */
+  io: IoFactory;
+  /** mediasoup-client's `Device`. */
+  Device: new () => types.Device;
+  token: TokenProvider;
+  clock?: Clock;
+  /** Engine.IO transports; the library's default otherwise. */
+  transports?: string[];
+}
+
+export interface OpenOptions {
+  readonly name: string;
+  readonly maxPlayers?: number;
+  readonly password?: string;
+  /** What is being played, for the room list. */
+  readonly game?: string;
+  readonly video: MediaStreamTrack;
+  readonly audio?: MediaStreamTrack;
+  readonly videoOptions?: VideoOptions;
+}
+
+export interface JoinOptions {
+  readonly name: string;
+  readonly password?: string;
+  /** Watch only. */
+  readonly spectator?: boolean;
+  /** The slot we would like; the server gives the lowest free one if it is taken. */
+  readonly slot?: number;
+}
+
+interface Membership {
+  readonly role: "host" | "guest";
+  readonly enter: () => Promise<void>;
+  readonly open?: OpenOptions;
+}
+
+export class NetplaySession extends Emitter<SessionEvents> {
+  readonly #options: SessionOptions;
+  readonly #clock: Clock;
+  readonly #signaling: Signaling;
+  readonly #receivers = new Map<string, InputReceiver>();
+  /** At a host: by player, the number of the last input the game got and has not confirmed. */
+  readonly #applied = new Map<number, number>();
+  #device: Promise<types.Device> | null = null;
+  #state: SessionState = "offline";
+  #rooms: readonly RoomSummary[] = [];
+  #room: RoomView | null = null;
+  #membership: Membership | null = null;
+  #hostId: string | null = null;
+  #media: MediaSession | null = null;
+  #sampler: StatsSampler | null = null;
+  #sender: InputSender | null = null;
+  #inputDelay: number | null = null;
+  #reportedAt = 0;
+  #stats: LiveStats | null = null;
+
+  constructor(options: SessionOptions) {
+    super();
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#signaling = new Signaling({ ...options, clock: this.#clock });
+    this.#signaling.on("state", (state) => this.#linkChanged(state));
+    this.#signaling.on("connected", ({ first }) => this.#linkUp(first));
+    this.#signaling.on("message", ({ event, payload }) => this.#handlers[event]?.(payload));
+  }
+
+  get state(): SessionState {
+    return this.#state;
+  }
+
+  get link(): LinkState {
+    return this.#signaling.state;
+  }
+
+  /** The rooms of the server, as last announced. */
+  get rooms(): readonly RoomSummary[] {
+    return this.#rooms;
+  }
+
+  /** The room we are in, or null. */
+  get room(): RoomView | null {
+    return this.#room;
+  }
+
+  get role(): "host" | "player" | "spectator" | null {
+    if (this.#membership === null) return null;
+    if (this.#membership.role === "host") return "host";
+    return this.slot === SPECTATOR_SLOT ? "spectator" : "player";
+  }
+
+  /** Our slot, {@link SPECTATOR_SLOT} while watching or not in a room. */
+  get slot(): number {
+    return this.#room?.me?.slot ?? SPECTATOR_SLOT;
+  }
+
+  get stats(): LiveStats | null {
+    return this.#stats;
+  }
+
+  /** The media session of the room we are in, for statistics and tests. */
+  get media(): MediaSession | null {
+    return this.#media;
+  }
+
+  /** Connect and fetch the room list. @throws RequestError */
+  async connect(): Promise<void> {
+    await this.#signaling.connect();
+  }
+
+  /** Open a room and host it: the given tracks are what the others get. @throws RequestError */
+  async open(options: OpenOptions): Promise<void> {
+    const extra: MemberExtra = {
+      room_name: options.name,
+      player_slot: 0,
+      netplay_mode: 0,
+      room_phase: "running",
+      spectator_mode: 1,
+      input_mode: "unorderedRelay",
+      ...(options.game === undefined ? {} : { rom_name: options.game }),
+    };
+    const password = options.password ?? null;
+    const join = (): Promise<unknown> => this.#signaling.request("join-room", { extra, password });
+    const open = (): Promise<unknown> =>
+      this.#signaling.request("open-room", { extra, maxPlayers: options.maxPlayers ?? 4, password });
+    await this.#enterRoom(options.name, {
+      role: "host",
+      open: options,
+      enter: async () => {
+        if (this.#state === "rejoining") {
+          // The room is there as long as our seat is kept; a server that was restarted needs it opened again.
+          try {
+            this.#users(await join());
+            return;
+          } catch (error) {
+            if (!(error instanceof RequestError) || error.details !== "no such room") throw error;
+          }
+        }
+        await open();
+        this.#users(await join());
+      },
+    });
+  }
+
+  /** Join a room as a player or to watch. @throws RequestError */
+  async join(options: JoinOptions): Promise<void> {
+    await this.#enterRoom(options.name, {
+      role: "guest",
+      enter: async () => {
+        // On the way back we ask for the seat we had.
+        const seat = this.#state === "rejoining" ? this.slot : (options.slot ?? 1);
+        const spectator = this.#state === "rejoining" ? seat === SPECTATOR_SLOT : options.spectator === true;
+        const extra: MemberExtra = {
+          room_name: options.name,
+          player_slot: spectator ? SPECTATOR_SLOT : seat,
+          netplay_mode: 0,
+          input_mode: "unorderedRelay",
+          ...(spectator ? { is_spectator: true } : {}),
+        };
+        const answer = await this.#signaling.request("join-room", { extra, password: options.password ?? null });
+        if (typeof (answer as { redirect?: unknown } | null)?.redirect === "string") {
+          throw new RequestError("This room is on another server of the group.", "refused", answer);
+        }
+        this.#users(answer);
+      },
+    });
+  }
+
+  /** Take another slot, or {@link SPECTATOR_SLOT} to watch. @throws RequestError */
+  async changeSlot(slot: number): Promise<void> {
+    if (this.#room === null) return;
+    await this.#signaling.request("update-player-slot", { roomName: this.#room.name, playerSlot: slot });
+  }
+
+  /** At a host: tell the others that nothing moves for now. */
+  async setPaused(paused: boolean): Promise<void> {
+    await this.#signaling.request(paused ? "netplay-host-paused" : "netplay-host-resumed", {});
+  }
+
+  /**
+   * At a host: the inputs given by `input` events so far are in the frame just drawn. Called once a frame, it lets
+   * the players measure their input delay.
+   */
+  inputsApplied(): void {
+    for (const [player, sequence] of this.#applied) this.#media?.sendData(encodeEcho(player, sequence));
+    this.#applied.clear();
+  }
+
+  /** Press, release or move one of our inputs. Sent if we are a player. */
+  setInput(index: number, value: number): void {
+    this.#sender?.set(index, value);
+  }
+
+  /** Let go of all our inputs. */
+  releaseInputs(): void {
+    this.#sender?.release();
+  }
+
+  /** Leave the room. Never fails: what the server does not hear it finds out. */
+  async leave(): Promise<void> {
+    const room = this.#room;
+    if (room === null) return;
+    this.#sender?.release();
+    const told = this.#signaling.request("leave-room", { roomName: room.name }, LEAVE_TIMEOUT).catch(() => undefined);
+    this.#out("left", "");
+    await told;
+  }
+
+  /** Leave and hang up for good. */
+  async close(): Promise<void> {
+    await this.leave();
+    this.#signaling.close();
+    this.#enter("closed");
+    this.clear();
+  }
+
+  // -- the room ------------------------------------------------------------------------------------------------
+
+  async #enterRoom(name: string, membership: Membership): Promise<void> {
+    if (this.#state !== "lobby") {
+      throw new RequestError(this.#room === null ? "There is no connection yet." : "Leave this room first.", "offline");
+    }
+    this.#enter("entering");
+    this.#room = emptyRoom(name);
+    this.#membership = membership;
+    try {
+      const device = await this.#loadDevice();
+      await membership.enter();
+      this.#startMedia(device);
+    } catch (error) {
+      this.#forget();
+      this.#enter(this.#signaling.connected ? "lobby" : "offline");
+      throw error;
+    }
+    this.#enter("room");
+    if (this.#room !== null && this.#hostIsGone(this.#room)) this.#hostLeft(this.#room);
+  }
+
+  async #rejoin(): Promise<void> {
+    const membership = this.#membership;
+    this.#enter("rejoining");
+    let problem = "";
+    for (let attempt = 0; attempt < REJOIN_ATTEMPTS; attempt += 1) {
+      if (attempt > 0) await pause(this.#clock, REJOIN_DELAY);
+      // Somebody left, or the link went again: then another rejoin takes over.
+      if (this.#state !== "rejoining" || this.#membership !== membership || !this.#signaling.connected) return;
+      try {
+        await membership?.enter();
+        this.#enter("room");
+        if (this.#room !== null && this.#hostIsGone(this.#room)) this.#hostLeft(this.#room);
+        else await this.#media?.rebuild();
+        return;
+      } catch (error) {
+        problem = error instanceof Error ? error.message : String(error);
+        this.emit("trouble", error instanceof Error ? error : new Error(problem));
+      }
+    }
+    if (this.#membership === membership) this.#out("room-lost", problem);
+  }
+
+  #startMedia(device: types.Device): void {
+    const media = new MediaSession(this.#signaling, device, this.#plan(), this.#clock);
+    this.#media = media;
+    this.#makeSender();
+    media.on("state", (state) => this.emit("media", state));
+    media.on("trouble", (error) => this.emit("trouble", error));
+    media.on("track", ({ kind, track }) => this.emit("track", { kind, track }));
+    media.on("ended", ({ kind }) => this.emit("trackEnded", { kind }));
+    media.on("open", () => this.#sender?.resend());
+    media.on("data", ({ channel, data }) => this.#message(channel, data));
+    media.on("dataClosed", ({ channel }) => this.#receivers.delete(channel));
+    this.#sampler = new StatsSampler(
+      media,
+      this.#clock,
+      () => this.#inputDelay,
+      (stats) => {
+        this.#stats = stats;
+        this.emit("stats", stats);
+      },
+    );
+    void media.rebuild();
+  }
+
+  #plan(): MediaPlan {
+    const open = this.#membership?.open;
+    if (open !== undefined) {
+      return {
+        video: open.video,
+        ...(open.audio === undefined ? {} : { audio: open.audio }),
+        ...(open.videoOptions === undefined ? {} : { videoOptions: open.videoOptions }),
+        sendData: STATE_LABEL,
+        receiveMedia: false,
+        receiveData: INPUT_LABEL,
+      };
+    }
+    return {
+      ...(this.slot === SPECTATOR_SLOT ? {} : { sendData: INPUT_LABEL }),
+      receiveMedia: true,
+      receiveData: STATE_LABEL,
+    };
+  }
+
+  #makeSender(): void {
+    if (this.role !== "player") {
+      this.#sender = null;
+      return;
+    }
+    const sender = new InputSender((message) => this.#media?.sendData(message) ?? false, this.#clock, this.slot);
+    sender.on("delay", (sample) => this.#measured(sample));
+    this.#sender = sender;
+  }
+
+  /** A message on a data channel: inputs at a host, echoes at a player. */
+  #message(channel: string, data: unknown): void {
+    const message = decodeUntrusted(data);
+    if (message === null) return;
+    if (this.#membership?.role !== "host") {
+      if (message.type === "echo") this.#sender?.echoed(message.player, message.sequence);
+      return;
+    }
+    if (message.type === "delay") {
+      this.emit("playerDelay", { player: message.player, milliseconds: message.milliseconds });
+      return;
+    }
+    let receiver = this.#receivers.get(channel);
+    if (receiver === undefined) {
+      receiver = new InputReceiver();
+      this.#receivers.set(channel, receiver);
+    }
+    for (const input of receiver.receive(message)) {
+      // The host's own seat is nobody else's to move.
+      if (input.player === this.slot || input.player === SPECTATOR_SLOT) continue;
+      this.emit("input", input);
+      if (input.sequence > 0) this.#applied.set(input.player, input.sequence);
+    }
+  }
+
+  #measured(sample: number): void {
+    this.#inputDelay =
+      this.#inputDelay === null ? sample : this.#inputDelay + (sample - this.#inputDelay) * DELAY_WEIGHT;
+    const now = this.#clock.now();
+    if (now - this.#reportedAt < DELAY_REPORT_INTERVAL) return;
+    this.#reportedAt = now;
+    this.#media?.sendData(encodeDelay(this.slot, this.#inputDelay));
+  }
+
+  /** Take in the member list that an acknowledgement of `join-room` carries. */
+  #users(answer: unknown): void {
+    const users = (answer as { users?: unknown } | null)?.users;
+    if (users !== undefined) this.#fold((room) => withUsers(room, users, this.#signaling.socketId));
+  }
+
+  #fold(change: (room: RoomView) => RoomView): void {
+    const before = this.#room;
+    if (before === null) return;
+    const after = change(before);
+    if (after === before) return;
+    this.#room = after;
+    this.emit("room", after);
+    const guest = this.#membership?.role === "guest";
+    if (this.#hostIsGone(after)) {
+      this.#hostLeft(after);
+      return;
+    }
+    if (guest && this.#media !== null && before.me !== null && after.me !== null && before.me.slot !== after.me.slot) {
+      this.#seatChanged(before.me.slot, after.me.slot);
+    }
+  }
+
+  #seatChanged(before: number, after: number): void {
+    if (this.#sender !== null && after !== SPECTATOR_SLOT) {
+      this.#sender.player = after;
+      return;
+    }
+    if (after === SPECTATOR_SLOT) this.#sender?.release();
+    this.#makeSender();
+    if ((before === SPECTATOR_SLOT) !== (after === SPECTATOR_SLOT)) void this.#media?.rebuild(this.#plan());
+  }
+
+  /** Whether somebody else is host than when we came. Decided only while our view of the room is current. */
+  #hostIsGone(room: RoomView): boolean {
+    if (this.#state !== "room" || this.#membership?.role !== "guest") return false;
+    this.#hostId ??= room.host?.id ?? null;
+    if (this.#hostId === null || room.members.length === 0) return false;
+    if (room.host !== null) return room.host.id !== this.#hostId;
+    return !room.members.some((member) => member.id === this.#hostId);
+  }
+
+  /** The game ran at the host; whoever the server made owner of what is left has nothing to show. */
+  #hostLeft(room: RoomView): void {
+    this.#signaling.request("leave-room", { roomName: room.name }, LEAVE_TIMEOUT).catch(() => undefined);
+    this.#out("host-left", "The host has left.");
+  }
+
+  #out(reason: LeaveReason, message: string): void {
+    this.#forget();
+    this.#enter(this.#signaling.connected ? "lobby" : "offline");
+    this.emit("left", { reason, message });
+  }
+
+  #forget(): void {
+    this.#sampler?.stop();
+    this.#sampler = null;
+    this.#media?.close();
+    this.#media = null;
+    this.#sender?.clear();
+    this.#sender = null;
+    this.#receivers.clear();
+    this.#applied.clear();
+    this.#hostId = null;
+    this.#inputDelay = null;
+    this.#stats = null;
+    this.#membership = null;
+    this.#room = null;
+  }
+
+  // -- the link ------------------------------------------------------------------------------------------------
+
+  #linkUp(first: boolean): void {
+    this.#signaling.notify("request-room-list", {});
+    if (first || this.#membership === null) this.#enter("lobby");
+    else if (this.#state === "room" || this.#state === "rejoining") void this.#rejoin();
+  }
+
+  #linkChanged(state: LinkState): void {
+    this.emit("link", state);
+    if (state === "connected" || state === "closed") return;
+    if (state === "replaced" || state === "refused") {
+      const words =
+        state === "replaced"
+          ? "You continued somewhere else, so this window was disconnected."
+          : "The server no longer accepts you. Choose your name again.";
+      if (this.#membership !== null) this.#out(state, words);
+      this.#enter("offline");
+    } else if (this.#state === "room") {
+      this.#enter("rejoining");
+    } else if (this.#state === "lobby") {
+      this.#enter("offline");
+    }
+  }
+
+  readonly #handlers: Partial<Record<ServerEvent, (payload: unknown) => void>> = {
+    "rooms-updated": (payload) => {
+      this.#rooms = parseRooms(payload);
+      this.emit("rooms", this.#rooms);
+    },
+    "users-updated": (payload) => this.#fold((room) => withUsers(room, payload, this.#signaling.socketId)),
+    "player-slot-updated": (payload) => this.#fold((room) => withSlot(room, payload)),
+    "new-producer": (payload) => {
+      const producer = parseProducer(payload);
+      if (producer !== null) this.#media?.announced(producer);
+    },
+    "new-data-producer": (payload) => {
+      const producer = parseDataProducer(payload);
+      if (producer !== null) this.#media?.announcedData(producer);
+    },
+    "producer-closed": (payload) => this.#media?.producerClosed(parseNoticeId(payload) ?? ""),
+    "data-producer-closed": (payload) => this.#media?.producerClosed(parseNoticeId(payload) ?? ""),
+    "transports-lost": () => {
+      if (this.#state === "room") void this.#media?.rebuild();
+    },
+    "room-closed": () => {
+      if (this.#state === "room") this.#out("room-lost", "The room was closed.");
+    },
+    "netplay-host-paused": () => this.emit("paused", true),
+    "netplay-host-resumed": () => this.emit("paused", false),
+  };
+
+  async #loadDevice(): Promise<types.Device> {
+    this.#device ??= (async () => {
+      const device = new this.#options.Device();
+      const routerRtpCapabilities = await this.#signaling.request("sfu-get-router-rtp-capabilities", {});
+      await device.load({ routerRtpCapabilities });
+      return device;
+    })();
+    try {
+      return await this.#device;
+    } catch (error) {
+      this.#device = null;
+      throw error;
+    }
+  }
+
+  #enter(state: SessionState): void {
+    if (this.#state === state) return;
+    this.#state = state;
+    this.emit("state", state);
+  }
+}
