@@ -38,6 +38,7 @@ _CSRF_REFUSAL: Final = b"CSRF token verification failed"
 _CSRF_COOKIE: Final = "romm_csrftoken"
 _COOKIE_VALUE: Final = re.compile(r"[!#-+\--:<-\[\]-~]{1,1024}")
 """RFC 6265 section 4.1.1, unquoted."""
+_VISIBLE_ASCII: Final = re.compile(r"[!-~]+")
 _MAX_DETAIL_CHARS: Final = 80
 _TOKEN_TYPES: Final = frozenset(str(kind) for kind in TokenKind)
 
@@ -87,7 +88,8 @@ class RommClient:
         :raises ValueError: the URL is no such URL, or the secret cannot be sent.
         """
         self._base = check_base_url(base_url)
-        if not secret.isascii() or not secret.isprintable() or not secret.strip():
+        secret = secret.strip()
+        if not secret or not secret.isascii() or not secret.isprintable():
             raise ValueError("the internal secret must be printable ASCII")
         self._timeout = timeout
         self._max_response = max_response
@@ -96,7 +98,7 @@ class RommClient:
         secure = self._base.startswith("https:")
         self._http = httpx.AsyncClient(
             headers={
-                "x-romm-sfu-secret": secret.strip(),
+                "x-romm-sfu-secret": secret,
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
                 "User-Agent": "trio-sfu",
@@ -129,7 +131,7 @@ class RommClient:
 
     async def verify(self, token: str, *, consume: bool) -> Verified:
         # What no token can look like is not worth a call.
-        if not token or len(token) > MAX_TOKEN_CHARS or not token.isascii() or not token.isprintable():
+        if len(token) > MAX_TOKEN_CHARS or not _VISIBLE_ASCII.fullmatch(token):
             raise TokenRefused("invalid token")
         answer = await self._call("POST", _VERIFY, {"token": token, "consume": consume})
         if answer.status in (400, 401, 422):
@@ -229,10 +231,14 @@ class RommClient:
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise RommUnavailable("RomM compressed an answer though asked not to")
             body = bytearray()
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > self._max_response:
-                    raise RommUnavailable(f"RomM's answer exceeds {self._max_response} bytes")
+            # Cancelled rather than left: so httpx's generators end here, not in the garbage collector.
+            with trio.CancelScope() as too_long:
+                async for chunk in response.aiter_raw():
+                    body += chunk
+                    if len(body) > self._max_response:
+                        too_long.cancel()
+            if len(body) > self._max_response:
+                raise RommUnavailable(f"RomM's answer exceeds {self._max_response} bytes")
             return _Answer(response.status_code, response.headers, bytes(body))
 
 
@@ -245,7 +251,7 @@ def check_base_url(base_url: str) -> str:
         url = httpx.URL(base_url.strip())
     except httpx.InvalidURL:
         raise ValueError("a URL like http://romm:8080") from None
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.host or (url.port or 0) > 65535:
         raise ValueError("a URL like http://romm:8080")
     if url.userinfo:
         raise ValueError("a URL without user name and password")

@@ -47,7 +47,7 @@ class Accounts:
         self.users = {user.username: user for user in users}
         self.kiosk = False
 
-    def claim(self, caller: Caller, name: object) -> Identity | None:  # noqa: ARG002 (the port's)
+    def claim(self, caller: Caller, name: object) -> Identity | None:
         return self.who(caller)
 
     def who(self, caller: Caller) -> Identity | None:
@@ -57,7 +57,7 @@ class Accounts:
             return Identity(user.netplay_id or user.username, None, user.netplay_id)
         return Identity("kiosk", None, "kiosk") if self.kiosk else None
 
-    def current(self, sub: str, uid: str | None) -> Identity | None:  # noqa: ARG002 (the port's)
+    def current(self, sub: str, uid: str | None) -> Identity | None:
         if sub == "kiosk":
             return Identity(sub, None, "kiosk")
         for user in self.users.values():
