@@ -1,0 +1,80 @@
+"""Whatever JSON a client sends is cleaned or refused, and what is kept can be sent on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sfu.rooms import Refused, parse_extra_untrusted
+from sfu.rooms.extra import MAX_EXTRA_BYTES, MAX_EXTRA_KEYS, SERVER_KEYS
+from sfu.rooms.names import (
+    MAX_NAME_LENGTH,
+    parse_max_players_untrusted,
+    parse_mode_untrusted,
+    parse_password_untrusted,
+    parse_room_name_untrusted,
+    same_password,
+)
+from sfu.rooms.settings import RoomSettings
+from sfu.rooms.slots import wanted_slot
+
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters())
+    | st.text(st.characters(exclude_categories=[]), max_size=5)
+    | st.binary()
+)
+KEYS = st.sampled_from(
+    [
+        "room_name",
+        "player_slot",
+        "netplay_mode",
+        "sync_config",
+        "game_id",
+        "romHash",
+        "room_phase",
+        *SERVER_KEYS,
+    ]
+) | st.text(max_size=8)
+VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner), max_leaves=20)
+
+
+@given(
+    VALUES
+    | st.dictionaries(KEYS, VALUES)
+    | st.dictionaries(KEYS, VALUES).map(lambda d: d | {"room_name": "R"})
+)
+def test_any_extra_is_cleaned_or_refused(value: Any) -> None:
+    try:
+        extra = parse_extra_untrusted(value)
+    except Refused as refusal:
+        assert refusal.error == "invalid"
+        return
+    assert extra.room_name == extra.room_name.strip()
+    assert 1 <= len(extra.room_name) <= MAX_NAME_LENGTH
+    assert not SERVER_KEYS & extra.fields.keys()
+    assert len(extra.fields) <= MAX_EXTRA_KEYS
+    encoded = msgspec.json.encode(extra.fields)
+    assert msgspec.json.decode(encoded) == extra.fields
+    assert len(encoded) <= 8 * MAX_EXTRA_BYTES
+    assert parse_extra_untrusted(dict(extra.fields)).fields == extra.fields
+    room = RoomSettings.from_extra(extra.fields, 4, "")
+    msgspec.json.encode([room.game(), room.game_id, room.sync_config, room.netplay_mode, room.room_phase])
+
+
+@given(VALUES)
+def test_any_value_is_a_setting_or_refused(value: Any) -> None:
+    for parse in (parse_room_name_untrusted, parse_password_untrusted, parse_max_players_untrusted):
+        try:
+            parse(value)
+        except Refused as refusal:
+            assert refusal.error == "invalid"
+    parse_mode_untrusted(value)
+    wanted_slot(value)
+    same_password("pw", value)

@@ -1,0 +1,66 @@
+"""Seats. A player holds one of the slots 0 to ``max_players - 1`` alone; any number of spectators share 8."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sfu.rooms.names import Refused, whole_number
+
+SPECTATOR = 8
+"""The slot of everyone who watches."""
+
+
+def wanted_slot(value: object) -> int | None:
+    """What a joining client asks for: a number, or None (missing or not a whole number) for any free seat."""
+    return whole_number(value)
+
+
+def is_seat(slot: int, max_players: int) -> bool:
+    return 0 <= slot < max_players
+
+
+def lowest_free(taken: Collection[int], max_players: int) -> int | None:
+    return next((slot for slot in range(max_players) if slot not in taken), None)
+
+
+def seat_newcomer(wanted: int | None, taken: Collection[int], max_players: int) -> int:
+    """The slot of a newcomer: the wanted one if it is a free seat, else the lowest free one.
+
+    Raises ``room full`` when every seat is taken; spectators always find room here.
+    """
+    if wanted == SPECTATOR:
+        return SPECTATOR
+    if wanted is not None and is_seat(wanted, max_players) and wanted not in taken:
+        return wanted
+    slot = lowest_free(taken, max_players)
+    if slot is None:
+        raise Refused("room full")
+    return slot
+
+
+def seat_returning(held: int, wanted: int | None, taken: Collection[int], max_players: int) -> int:
+    """The slot of a member who joins again: the wanted one if it is free (or spectating), else the one held.
+
+    ``taken`` are the other members' seats.
+    """
+    if wanted == SPECTATOR:
+        return SPECTATOR
+    if wanted is not None and is_seat(wanted, max_players) and wanted not in taken:
+        return wanted
+    return held
+
+
+def change_slot(held: int, wanted: int, taken: Collection[int], max_players: int) -> int:
+    """The slot of a member who asks to move. ``taken`` are the other members' seats.
+
+    Raises ``invalid slot``, ``room full`` (a spectator where no seat is free) or ``slot taken``.
+    """
+    if wanted == SPECTATOR:
+        return SPECTATOR
+    if not is_seat(wanted, max_players):
+        raise Refused("invalid slot")
+    if held == SPECTATOR and lowest_free(taken, max_players) is None:
+        raise Refused("room full")
+    if wanted in taken:
+        raise Refused("slot taken")
+    return wanted
