@@ -1,0 +1,51 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { type RecoveryInput, type RecoveryState, SETTLE, WAIT, recover } from "../src/netplay/recovery.js";
+
+const STATES: RecoveryState[] = ["steady", "waiting", "restarting", "settling", "broken"];
+const INPUTS: RecoveryInput[] = ["connected", "disconnected", "failed", "timer", "restarted", "refused"];
+
+/** Feed inputs in turn; what was done along the way. */
+function follow(...inputs: RecoveryInput[]): { state: RecoveryState; actions: string[] } {
+  let state: RecoveryState = "steady";
+  const actions: string[] = [];
+  for (const input of inputs) {
+    const step = recover(state, input);
+    if (step === null) continue;
+    state = step.state;
+    if (step.action !== undefined) actions.push(step.action);
+  }
+  return { state, actions };
+}
+
+test("a short interruption heals by itself", () => {
+  assert.deepEqual(recover("steady", "disconnected"), { state: "waiting", timer: WAIT });
+  assert.deepEqual(follow("disconnected", "connected"), { state: "steady", actions: [] });
+});
+
+test("a long interruption, or a failure, restarts ICE once", () => {
+  assert.deepEqual(follow("disconnected", "timer", "restarted", "connected"), { state: "steady", actions: ["restart"] });
+  assert.deepEqual(follow("failed", "restarted", "connected"), { state: "steady", actions: ["restart"] });
+  assert.deepEqual(follow("failed", "failed", "disconnected").actions, ["restart"]);
+});
+
+test("a restart that is refused, fails or takes too long leads to a new build, and nothing follows it", () => {
+  assert.deepEqual(recover("restarting", "restarted"), { state: "settling", timer: SETTLE });
+  for (const end of ["timer", "failed"] as const) {
+    assert.deepEqual(follow("failed", "restarted", end), { state: "broken", actions: ["restart", "rebuild"] });
+  }
+  assert.deepEqual(follow("failed", "refused"), { state: "broken", actions: ["restart", "rebuild"] });
+  for (const input of INPUTS) assert.equal(recover("broken", input), null);
+});
+
+test("every state that waits for time sets a timer, and no other does", () => {
+  for (const state of STATES) {
+    for (const input of INPUTS) {
+      const step = recover(state, input);
+      if (step === null) continue;
+      assert.equal(step.timer !== undefined, step.state === "waiting" || step.state === "settling");
+    }
+  }
+  for (const state of STATES) assert.equal(recover(state, "timer") !== null, state === "waiting" || state === "settling");
+});
