@@ -125,7 +125,7 @@ class IceAgent:
         self._active_generation = 0
         """The newest generation that a check was accepted with."""
         self._highest_nomination = 0
-        """Of the selected tuple's time as the selected one; 0 whenever the state is not COMPLETED."""
+        """The value that the next one has to exceed; 0 whenever the state is not COMPLETED."""
         self._state = IceState.NEW
         self._tuples: dict[Address, _Tuple] = {}
         self._selected: Address | None = None
@@ -257,7 +257,6 @@ class IceAgent:
         self._tuples.clear()
         self._outbox.clear()
         self._selected = None
-        self._highest_nomination = 0
         self._retire_previous()
         self._transition(Trigger.CLOSED)
 
