@@ -17,43 +17,29 @@ from sfu.media.parameters import (
     RtcpFeedback,
     RtpCapabilities,
 )
+from sfu.rtp.extensions import ExtensionUri
 
 FIRST_PAYLOAD_TYPE = 100
 
-MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
-RID = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
-REPAIRED_RID = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"
-ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
-TRANSPORT_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
-AUDIO_LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
-DEPENDENCY_DESCRIPTOR = (
-    "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
-)
-VIDEO_ORIENTATION = "urn:3gpp:video-orientation"
-TOFFSET = "urn:ietf:params:rtp-hdrext:toffset"
-ABS_CAPTURE_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time"
-PLAYOUT_DELAY = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
-PACKET_ID = "urn:mediasoup:params:rtp-hdrext:packet-id"
-
-HEADER_EXTENSIONS: tuple[tuple[Kind, str, int, Direction], ...] = (
-    ("audio", MID, 1, "sendrecv"),
-    ("video", MID, 1, "sendrecv"),
-    ("video", RID, 2, "recvonly"),
-    ("video", REPAIRED_RID, 3, "recvonly"),
-    ("audio", ABS_SEND_TIME, 4, "sendrecv"),
-    ("video", ABS_SEND_TIME, 4, "sendrecv"),
-    ("audio", TRANSPORT_CC, 5, "recvonly"),
-    ("video", TRANSPORT_CC, 5, "sendrecv"),
-    ("audio", AUDIO_LEVEL, 6, "sendrecv"),
-    ("video", DEPENDENCY_DESCRIPTOR, 7, "recvonly"),
-    ("video", VIDEO_ORIENTATION, 8, "sendrecv"),
-    ("video", TOFFSET, 9, "sendrecv"),
-    ("audio", ABS_CAPTURE_TIME, 10, "sendrecv"),
-    ("video", ABS_CAPTURE_TIME, 10, "sendrecv"),
-    ("audio", PLAYOUT_DELAY, 11, "sendrecv"),
-    ("video", PLAYOUT_DELAY, 11, "sendrecv"),
-    ("audio", PACKET_ID, 12, "sendrecv"),
-    ("video", PACKET_ID, 12, "sendrecv"),
+HEADER_EXTENSIONS: tuple[tuple[Kind, ExtensionUri, int, Direction], ...] = (
+    ("audio", ExtensionUri.MID, 1, "sendrecv"),
+    ("video", ExtensionUri.MID, 1, "sendrecv"),
+    ("video", ExtensionUri.RTP_STREAM_ID, 2, "recvonly"),
+    ("video", ExtensionUri.REPAIRED_RTP_STREAM_ID, 3, "recvonly"),
+    ("audio", ExtensionUri.ABS_SEND_TIME, 4, "sendrecv"),
+    ("video", ExtensionUri.ABS_SEND_TIME, 4, "sendrecv"),
+    ("audio", ExtensionUri.TRANSPORT_WIDE_CC, 5, "recvonly"),
+    ("video", ExtensionUri.TRANSPORT_WIDE_CC, 5, "sendrecv"),
+    ("audio", ExtensionUri.AUDIO_LEVEL, 6, "sendrecv"),
+    ("video", ExtensionUri.DEPENDENCY_DESCRIPTOR, 7, "recvonly"),
+    ("video", ExtensionUri.VIDEO_ORIENTATION, 8, "sendrecv"),
+    ("video", ExtensionUri.TOFFSET, 9, "sendrecv"),
+    ("audio", ExtensionUri.ABS_CAPTURE_TIME, 10, "sendrecv"),
+    ("video", ExtensionUri.ABS_CAPTURE_TIME, 10, "sendrecv"),
+    ("audio", ExtensionUri.PLAYOUT_DELAY, 11, "sendrecv"),
+    ("video", ExtensionUri.PLAYOUT_DELAY, 11, "sendrecv"),
+    ("audio", ExtensionUri.MEDIASOUP_PACKET_ID, 12, "sendrecv"),
+    ("video", ExtensionUri.MEDIASOUP_PACKET_ID, 12, "sendrecv"),
 )
 """Directions are the router's: ``recvonly`` ones are read and never passed on."""
 
@@ -119,7 +105,7 @@ def router_capabilities(video_codecs: Sequence[str] = tuple(VIDEO_CODECS)) -> Rt
         )
         payload_type += 2
     extensions = [
-        HeaderExtension(kind=kind, uri=uri, preferred_id=preferred_id, direction=direction)
+        HeaderExtension(kind=kind, uri=str(uri), preferred_id=preferred_id, direction=direction)
         for kind, uri, preferred_id, direction in HEADER_EXTENSIONS
     ]
     return RtpCapabilities(codecs=codecs, header_extensions=extensions)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import msgspec
 from msgspec import UNSET
 
-from sfu.media.capabilities import ABS_SEND_TIME, TRANSPORT_CC
 from sfu.media.parameters import (
     MAX_CODECS,
     MAX_ENCODINGS,
@@ -30,6 +29,7 @@ from sfu.media.parameters import (
     RtpParameters,
     RtxParameters,
 )
+from sfu.rtp.extensions import ExtensionUri
 
 _MIME_TYPE = re.compile(r"(audio|video)/[\w.+-]{1,32}", re.ASCII | re.IGNORECASE)
 _SCALABILITY_MODE = re.compile(r"[LS]([1-9])T([1-9])")
@@ -233,9 +233,9 @@ def consumer_parameters(
     extensions = [e for e in consumable.header_extensions if (e.uri, e.id) in offered]
     uris = {e.uri for e in extensions}
     unwanted = {
-        "goog-remb" if TRANSPORT_CC in uris else "",
-        "transport-cc" if TRANSPORT_CC not in uris else "",
-        "goog-remb" if ABS_SEND_TIME not in uris else "",
+        "goog-remb" if ExtensionUri.TRANSPORT_WIDE_CC in uris else "",
+        "transport-cc" if ExtensionUri.TRANSPORT_WIDE_CC not in uris else "",
+        "goog-remb" if ExtensionUri.ABS_SEND_TIME not in uris else "",
     }
     codecs = []
     with_rtx = False

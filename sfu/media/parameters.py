@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+JsonObject: TypeAlias = dict[str, Any]
 Kind: TypeAlias = Literal["audio", "video"]
 Direction: TypeAlias = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 CodecSettings: TypeAlias = dict[str, str | int | float | bool | None]
@@ -152,7 +153,7 @@ def decode_untrusted(payload: object, kind: type[T]) -> T:
         raise OrtcError(f"invalid parameters: {error}") from None
 
 
-def to_json(parameters: Struct) -> dict[str, Any]:
+def to_json(parameters: Struct) -> JsonObject:
     """The plain JSON object of any structure of this module."""
-    result: dict[str, Any] = msgspec.to_builtins(parameters)
+    result: JsonObject = msgspec.to_builtins(parameters)
     return result

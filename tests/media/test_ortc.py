@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.media.capabilities import HEADER_EXTENSIONS, TRANSPORT_CC, router_capabilities
+from sfu.media.capabilities import HEADER_EXTENSIONS, router_capabilities
 from sfu.media.ortc import (
     RtpMapping,
     can_consume,
@@ -52,7 +52,12 @@ CHROME_VIDEO: dict[str, Any] = {
     ],
     "headerExtensions": [
         {"uri": "urn:ietf:params:rtp-hdrext:sdes:mid", "id": 9, "encrypt": False, "parameters": {}},
-        {"uri": TRANSPORT_CC, "id": 4, "encrypt": False, "parameters": {}},
+        {
+            "uri": "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
+            "id": 4,
+            "encrypt": False,
+            "parameters": {},
+        },
     ],
     "encodings": [{"ssrc": 1111, "rtx": {"ssrc": 2222}, "dtx": False, "active": True}],
     "rtcp": {"cname": "abc", "reducedSize": True},

@@ -1,0 +1,114 @@
+"""The things a router routes between: producers, consumers, and their data-channel counterparts.
+
+They are records; what happens to them is in :mod:`sfu.media.router`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from sfu.media.ortc import RtpMapping
+from sfu.media.parameters import Kind, RtpParameters, SctpStreamParameters
+from sfu.media.reception import KeyframeRequester, StreamReceiver
+from sfu.media.rtcp_session import RtcpSession, SenderTime
+from sfu.media.table import ConsumerEntry, ProducerStream
+from sfu.media.transport import Transport
+
+MAX_PRODUCERS: Final = 32
+"""Producers, and as many data producers, of one transport."""
+MAX_CONSUMERS: Final = 4096
+"""Consumers, and as many data consumers, of one transport."""
+
+
+@dataclass(slots=True, eq=False)
+class ReceivedStream:
+    """One RTP stream of a producer with its bookkeeping."""
+
+    producer: Producer
+    index: int
+    """Of its encoding among the producer's."""
+    entry: ProducerStream
+    receiver: StreamReceiver
+    keyframes: KeyframeRequester = field(default_factory=KeyframeRequester)
+    sender_time: SenderTime | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Producer:
+    """A track that a peer sends (W3C RTCRtpSender seen from the other end; mediasoup's Producer)."""
+
+    id: str
+    kind: Kind
+    transport: RoutedTransport
+    parameters: RtpParameters
+    mapping: RtpMapping
+    consumable: RtpParameters
+    streams: list[ReceivedStream] = field(default_factory=list)
+    """In the order of its encodings as far as they are known: the lowest layer first."""
+    consumers: dict[str, Consumer] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Consumer:
+    """A track that a peer receives."""
+
+    id: str
+    producer: Producer
+    transport: RoutedTransport
+    parameters: RtpParameters
+    ignore_dtx: bool
+    entry: ConsumerEntry | None = None
+    """None until the producer's stream is known (a RID not seen yet)."""
+
+
+@dataclass(slots=True, eq=False)
+class DataProducer:
+    """One direction of a data channel, from a peer."""
+
+    id: str
+    transport: RoutedTransport
+    stream: SctpStreamParameters
+    label: str
+    protocol: str
+    consumers: dict[str, DataConsumer] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class DataConsumer:
+    """One direction of a data channel, to a peer."""
+
+    id: str
+    producer: DataProducer
+    transport: RoutedTransport
+    stream_id: int
+    ordered: bool
+    max_retransmits: int | None
+    max_lifetime: float | None
+    """Seconds."""
+    dropped: int = 0
+    """Messages that found the peer's send buffer full."""
+
+
+@dataclass(slots=True, eq=False)
+class RoutedTransport:
+    """A transport in its router, with all that was made on it."""
+
+    router_id: str
+    wire: Transport
+    rtcp: RtcpSession
+    producers: dict[str, Producer] = field(default_factory=dict)
+    consumers: dict[str, Consumer] = field(default_factory=dict)
+    consumers_by_ssrc: dict[int, Consumer] = field(default_factory=dict)
+    streams: dict[int, ReceivedStream] = field(default_factory=dict)
+    """By SSRC, RTX streams not among them."""
+    used_ssrcs: set[int] = field(default_factory=set)
+    """All that were ever handed out: under one key an SSRC is never used twice."""
+    data_producers: dict[str, DataProducer] = field(default_factory=dict)
+    data_producers_by_stream: dict[int, DataProducer] = field(default_factory=dict)
+    data_consumers: dict[str, DataConsumer] = field(default_factory=dict)
+    cname: str | None = None
+    next_mid: int = 0
+    next_stream_id: int = 0
+    timer: float | None = None
+    """The deadline that is in the timer heap for it."""

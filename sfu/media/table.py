@@ -1,0 +1,245 @@
+"""The forwarding table: what an engine needs to know to move packets, as plain data.
+
+The router writes it, an engine executes it. Streams of producers come in through a :class:`TransportEntry`;
+each has forwarding groups: consumers that want the same layers and so share every decision and the numbering
+of packets. What differs between the consumers of a group (SSRC, MID, offsets, key, address) is a constant of
+each.
+
+Everything an engine sends under an SSRC is numbered by that engine alone, so that no (SSRC, index) is ever
+sealed twice: see :attr:`ConsumerEntry.sequence_offset` and :attr:`ConsumerEntry.repair_index`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
+from typing import Final
+
+from sfu.ice.address import Address
+from sfu.media.egress import Priority
+from sfu.rtp.packet import SequenceUnwrapper
+from sfu.rtp.payload import Codec
+from sfu.rtp.srtp import SrtpReceiver, SrtpSender
+
+CACHE_SIZE: Final = 2048
+"""Packets kept per producer stream for retransmission (a power of two): about 3 s at 6 Mbit/s."""
+CACHE_AGE: Final = 3.0
+"""Seconds after which a packet is not worth repeating."""
+MAX_STREAMS: Final = 64
+"""Producer streams of one transport."""
+MAX_REMEMBERED_DROPS: Final = 256
+"""Packets left out of a group that it can still number around."""
+
+
+@dataclass(slots=True, eq=False)
+class TransportEntry:
+    """One transport as the packet path sees it."""
+
+    transport_id: str
+    address: Address | None = None
+    """Where to send: the tuple that ICE selected."""
+    receiver: SrtpReceiver | None = None
+    """Opens what the peer sends; None until DTLS has connected."""
+    sender: SrtpSender | None = None
+    next_transport_sequence: int = 1
+    """Transport-wide sequence number of the next packet that carries one; 16 bits of it go on the wire."""
+    streams: dict[int, ProducerStream] = field(default_factory=dict)
+    """By SSRC."""
+    repairs: dict[int, ProducerStream] = field(default_factory=dict)
+    """By SSRC of the RTX stream."""
+
+
+class MediaPacket:
+    """One packet of a producer, opened and parsed once for all its consumers.
+
+    Not a dataclass: this is made per packet.
+    """
+
+    __slots__ = (
+        "elements",
+        "extended",
+        "keyframe",
+        "marker",
+        "payload",
+        "payload_type",
+        "received",
+        "timestamp",
+    )
+
+    def __init__(
+        self,
+        extended: int,
+        marker: bool,
+        payload_type: int,
+        timestamp: int,
+        payload: bytes,
+        elements: tuple[tuple[int, bytes], ...],
+        received: float,
+        keyframe: bool,
+    ) -> None:
+        self.extended = extended
+        """The producer's sequence number, unwrapped."""
+        self.marker = marker
+        self.payload_type = payload_type
+        """The router's."""
+        self.timestamp = timestamp
+        self.payload = payload
+        """Without padding."""
+        self.elements = elements
+        """Header extension elements to pass on, under the router's ids."""
+        self.received = received
+        self.keyframe = keyframe
+        """Whether a key frame begins with it; always true for codecs without key frames."""
+
+
+class RetransmissionCache:
+    """The latest packets of one producer stream, by unwrapped sequence number."""
+
+    __slots__ = ("_slots",)
+
+    def __init__(self) -> None:
+        self._slots: list[MediaPacket | None] = [None] * CACHE_SIZE
+
+    def put(self, packet: MediaPacket) -> bool:
+        """Keep a packet. False if it, or one that is newer by a whole cache, is there already."""
+        i = packet.extended % CACHE_SIZE
+        held = self._slots[i]
+        if held is not None and held.extended >= packet.extended:
+            return False
+        self._slots[i] = packet
+        return True
+
+    def get(self, extended: int, now: float) -> MediaPacket | None:
+        packet = self._slots[extended % CACHE_SIZE]
+        if packet is None or packet.extended != extended or now - packet.received > CACHE_AGE:
+            return None
+        return packet
+
+
+@dataclass(slots=True, eq=False)
+class ProducerStream:
+    """One RTP stream of a producer (one SSRC; one layer of a simulcast)."""
+
+    transport: TransportEntry
+    producer_id: str
+    ssrc: int
+    repair_ssrc: int | None
+    priority: Priority
+    clock_rate: int
+    payload_types: dict[int, tuple[int, Codec]]
+    """The producer's payload type to the router's, and how to read it."""
+    repair_types: dict[int, int]
+    """The producer's RTX payload type to the payload type that it repairs."""
+    elements: dict[int, int]
+    """The producer's header extension ids to the router's, for those that are passed on."""
+    transport_sequence_id: int | None
+    """The producer's id of the transport-wide sequence number."""
+    sequence: SequenceUnwrapper = field(default_factory=SequenceUnwrapper)
+    cache: RetransmissionCache | None = None
+    groups: list[ForwardingGroup] = field(default_factory=list)
+    burst: list[MediaPacket] = field(default_factory=list)
+    """Packets of the drain in hand."""
+
+
+class SequenceCompactor:
+    """Numbers the packets of a group without the ones that were left out of it.
+
+    A packet's group number is its extended number minus how many before it were dropped.
+    """
+
+    __slots__ = ("_before", "_drops")
+
+    def __init__(self) -> None:
+        self._before = 0
+        """Drops too long ago to be listed."""
+        self._drops: list[int] = []
+
+    def drop(self, extended: int) -> None:
+        """Leave a packet out. Only for packets that nobody has been sent a later one of, or number anew."""
+        insort(self._drops, extended)
+        if len(self._drops) > MAX_REMEMBERED_DROPS:
+            del self._drops[0]
+            self._before += 1
+
+    def number(self, extended: int) -> int:
+        """The group number of a packet that was not dropped."""
+        drops = self._drops
+        if not drops or extended > drops[-1]:
+            return extended - self._before - len(drops)
+        return extended - self._before - bisect_left(drops, extended)
+
+    def extended(self, number: int) -> int:
+        """The inverse of :meth:`number`."""
+        extended = number + self._before
+        for drop in self._drops:
+            if drop > extended:
+                break
+            extended += 1
+        return extended
+
+
+@dataclass(slots=True, eq=False)
+class Shape:
+    """Consumers of a group whose headers are laid out alike: they differ only in numbers.
+
+    A header extension is, in this order: MID, transport-wide sequence number, and a tail that all share.
+    """
+
+    mid_length: int
+    """Bytes of the MID element with its head, 0 without one."""
+    transport_sequence_id: int
+    """0 without one."""
+    abs_send_time_id: int
+    """0 without one."""
+    accepted: frozenset[int]
+    """Ids of passed-on elements that these consumers know."""
+    consumers: list[ConsumerEntry] = field(default_factory=list)
+
+    @property
+    def key(self) -> tuple[int, int, int, frozenset[int]]:
+        return (self.mid_length, self.transport_sequence_id, self.abs_send_time_id, self.accepted)
+
+
+@dataclass(slots=True, eq=False)
+class ForwardingGroup:
+    """Consumers of one producer stream that want the same of it."""
+
+    stream: ProducerStream
+    drop_dtx: bool = False
+    """Leave out Opus packets that say "nothing to hear"."""
+    needs_keyframe: bool = True
+    compactor: SequenceCompactor = field(default_factory=SequenceCompactor)
+    shapes: list[Shape] = field(default_factory=list)
+    armed: list[ConsumerEntry] = field(default_factory=list)
+    """Consumers that start with the next key frame."""
+    highest: int = -1
+    """Highest extended sequence number seen."""
+
+
+@dataclass(slots=True, eq=False)
+class ConsumerEntry:
+    """One consumer as the packet path sees it."""
+
+    consumer_id: str
+    transport: TransportEntry
+    group: ForwardingGroup
+    shape: Shape
+    ssrc: int
+    repair_ssrc: int | None
+    repair_types: dict[int, int]
+    """Payload type to its RTX payload type."""
+    mid: bytes
+    """The MID element with its head, ready for the wire."""
+    first: int | None = None
+    """Group number of its first packet; None until it has started."""
+    sequence_offset: int = 0
+    """Packet index (48 bits: rollover counter and sequence number) minus group number."""
+    repair_index: int = 0
+    """Packet index of the next RTX packet."""
+    packets: int = 0
+    """Sent, for sender reports; RTX not counted."""
+    octets: int = 0
+    """Payload bytes sent, likewise."""
+    retransmitted: int = 0
+    highest_index: int = 0
+    """Highest packet index sent."""
