@@ -12,9 +12,10 @@ export interface StageActions {
 }
 
 const ROLES: Readonly<Record<Role, string>> = { host: "Host", player: "Player", spectator: "Watching" };
+/** Words in square brackets are keys. */
 const KEYS: Readonly<Record<Role, string>> = {
-  host: "Your paddle is the left one: W and S, or the arrow keys. Keep this tab in front: the game rests while it is hidden.",
-  player: "Your paddle is the right one: W and S, or the arrow keys.",
+  host: "You move the left paddle: [W] [S] or [↑] [↓]. Keep this tab in front: while it is hidden, the game rests.",
+  player: "You move the right paddle when it is your turn: [W] [S] or [↑] [↓].",
   spectator: "You are watching. Take a free seat above to play.",
 };
 const DEFAULT_VOLUME = 70;
@@ -69,7 +70,7 @@ export class Stage {
     const badge = byId("role", HTMLElement);
     badge.dataset["role"] = role;
     say(badge, role === "player" ? `Player ${(room.me?.slot ?? 0) + 1}` : ROLES[role]);
-    say(byId("keys", HTMLElement), KEYS[role]);
+    byId("keys", HTMLElement).replaceChildren(...withKeys(KEYS[role]));
     byId("pad", HTMLElement).hidden = role === "spectator";
     this.#roster(room);
     this.#seats(room, role, seats);
@@ -137,6 +138,10 @@ export class Stage {
     say(byId("volume-text", HTMLOutputElement), `${this.#volume.value} %`);
     this.#actions.volume(this.volume);
   }
+}
+
+function withKeys(text: string): (Node | string)[] {
+  return text.split(/[[\]]/).map((part, index) => (index % 2 === 1 ? make("kbd", "", part) : part));
 }
 
 function show(id: string, value: string | number | null): void {

@@ -1,0 +1,196 @@
+/**
+ * Picture, sound and data through the daemon, with the published client libraries and nothing of ours in between.
+ *
+ * One host, one player, one spectator, each in a browser context of its own; then whatever can go wrong with a
+ * connection. Everything is done three times: over UDP, over ICE-TCP only, and with signaling over long-polling only.
+ */
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import { serveBarePage } from "./bare.mjs";
+import { Cleanup, mintToken, openPage, progress, startBrowser, startDaemon, until } from "./harness.mjs";
+
+const MEASURE = 5_000;
+const TONE = 880;
+const TONE_TOLERANCE = 15;
+const MESSAGES = 500;
+const DECODED_SHARE = 0.9;
+const FIRST_FRAME = 500;
+const LATE_JOINERS = 3;
+/** How long media may stay away after ICE was restarted or transports were replaced. */
+const RECOVERY = 5_000;
+
+const cleanup = new Cleanup();
+const say = progress("media");
+let daemon;
+let browser;
+let bareUrl;
+
+before(async () => {
+  daemon = await startDaemon(cleanup);
+  say(`daemon on ${daemon.url}, media from port ${daemon.mediaPort}`);
+  bareUrl = await serveBarePage(cleanup);
+  browser = await startBrowser(cleanup);
+  say(`Chromium ${browser.version()}`);
+});
+after(() => cleanup.run());
+
+/** One user of the bare page. `do` runs a method of it. */
+async function user(name, options) {
+  const opened = await openPage(browser, bareUrl, { name, viewport: { width: 700, height: 800 } });
+  const { page } = opened;
+  const run = (method, ...args) =>
+    page.evaluate(([each, rest]) => window.bare[each](...rest), [method, args]).catch((error) => {
+      throw new Error(`${name}.${method}: ${error.message}\n${opened.complaints.join("\n")}\n${daemon.log()}`);
+    });
+  await page.waitForFunction(() => window.bare !== undefined);
+  const { token } = await mintToken(daemon.url, name);
+  await run("connect", { url: daemon.url, token, ...options });
+  return { ...opened, run, engine: () => page.evaluate(() => window.bare.engine) };
+}
+
+const WAYS = [
+  { way: "UDP", options: {}, protocol: "udp", engine: "websocket" },
+  { way: "ICE-TCP only", options: { tcpOnly: true }, protocol: "tcp", engine: "websocket" },
+  { way: "long-polling only", options: { transports: ["polling"] }, protocol: "udp", engine: "polling" },
+];
+
+for (const { way, options, protocol, engine } of WAYS) {
+  describe(`over ${way}`, { concurrency: false }, () => {
+    const room = `Clock ${way}`;
+    let host;
+    let player;
+    let spectator;
+
+    before(async () => {
+      [host, player, spectator] = await Promise.all(
+        ["Host", "Player", "Spectator"].map((name) => user(`${name} ${way}`, options)),
+      );
+      await host.run("host", room);
+      await Promise.all([player.run("join", room), spectator.run("join", room, { spectator: true })]);
+      say(`${way}: host, player and spectator are in`);
+    });
+    after(() => Promise.all([host, player, spectator].map((each) => each?.context.close())));
+
+    /** Until frames arrive again at these users. */
+    const playing = (...users) =>
+      Promise.all(
+        users.map(async (each) => {
+          const { framesDecoded } = await each.run("stats");
+          await until(
+            `${each.name} decodes`,
+            async () => (await each.run("stats")).framesDecoded > framesDecoded + 5,
+            RECOVERY,
+          );
+        }),
+      );
+
+    test("player and spectator decode what the host sends, and read its clock", async () => {
+      await playing(player, spectator);
+      const before = await Promise.all([host, player, spectator].map((each) => each.run("stats")));
+      const seen = await Promise.all([player, spectator].map((each) => each.run("watch", MEASURE)));
+      const now = await Promise.all([host, player, spectator].map((each) => each.run("stats")));
+      const sent = now[0].framesSent - before[0].framesSent;
+      assert.ok(sent > 100, `only ${sent} frames sent`);
+      assert.equal(now[0].codec, "video/VP9");
+      for (const stats of now) {
+        assert.ok(stats.protocols.length > 0, "no candidate pair is in use");
+        assert.ok(stats.protocols.every((each) => each === protocol), `goes over ${stats.protocols}`);
+      }
+      [player, spectator].forEach((each, index) => {
+        const decoded = now[index + 1].framesDecoded - before[index + 1].framesDecoded;
+        const { frames, unreadable, p50, p95 } = seen[index];
+        say(
+          `${way}: ${each.name} decoded ${decoded} of ${sent} frames, read the clock on ${frames} ` +
+            `(${unreadable} unreadable), picture age p50 ${p50} ms, p95 ${p95} ms`,
+        );
+        assert.ok(decoded >= sent * DECODED_SHARE, `${each.name} decoded ${decoded} of ${sent} frames`);
+        assert.ok(frames >= sent * DECODED_SHARE * 0.8, `${each.name} read only ${frames} clocks`);
+        assert.ok(unreadable <= frames * 0.02, `${each.name} could not read ${unreadable} clocks`);
+        assert.ok(p50 >= 0 && p50 < 500, `${each.name} sees a picture ${p50} ms old`);
+      });
+    });
+
+    test("player and spectator hear the tone", async () => {
+      for (const each of [player, spectator]) {
+        const heard = await until(
+          `${each.name} hears ${TONE} Hz`,
+          async () => {
+            const sound = await each.run("hear");
+            return Math.abs(sound.frequency - TONE) <= TONE_TOLERANCE && sound.level > -40 ? sound : null;
+          },
+          RECOVERY,
+        );
+        say(`${way}: ${each.name} hears ${heard.frequency.toFixed(0)} Hz at ${heard.level.toFixed(0)} dB`);
+      }
+    });
+
+    test("500 messages each way arrive, none lost, changed or doubled", async () => {
+      await Promise.all([host, player].map((each) => each.run("forgetMessages")));
+      const began = performance.now();
+      await Promise.all([player.run("sendMessages", 0, MESSAGES), host.run("sendMessages", 0, MESSAGES)]);
+      for (const each of [host, player]) {
+        const counts = await until(
+          `${each.name} has all messages`,
+          async () => {
+            const got = await each.run("receivedCounts");
+            return got.good >= MESSAGES ? got : null;
+          },
+          10_000,
+        ).catch(async (error) => {
+          throw new Error(`${error.message}: ${JSON.stringify(await each.run("receivedCounts"))}`);
+        });
+        assert.deepEqual(counts, { good: MESSAGES, bad: 0, duplicates: 0 });
+      }
+      say(`${way}: ${2 * MESSAGES} messages in ${(performance.now() - began).toFixed(0)} ms`);
+    });
+
+    test("a late joiner sees its first frame within 500 ms of asking", async () => {
+      const times = [];
+      for (let index = 0; index < LATE_JOINERS; index += 1) {
+        const late = await user(`Late ${index} ${way}`, options);
+        times.push(await late.run("timeToFirstFrame", room));
+        await late.run("leave", room);
+        await late.context.close();
+      }
+      say(`${way}: first frame after ${times.map((time) => time.toFixed(0)).join(", ")} ms`);
+      assert.ok(Math.max(...times) <= FIRST_FRAME, `first frame after ${times} ms`);
+    });
+
+    test("ICE restarts on every transport, and media goes on", async () => {
+      const before = await Promise.all([host, player].map((each) => each.run("restartIce")));
+      const after = await Promise.all([host, player].map((each) => each.run("restartIce")));
+      const credentials = [...before, ...after].flat();
+      assert.equal(new Set(credentials).size, credentials.length, "credentials were used twice");
+      await playing(player, spectator);
+      await until("all transports are connected", async () => {
+        const stats = await Promise.all([host, player].map((each) => each.run("stats")));
+        return stats.every(({ states }) => states.every((state) => state === "connected"));
+      }, RECOVERY);
+      say(`${way}: ICE restarted ${credentials.length} times`);
+    });
+
+    test("a guest, then the host, replaces its transports, and media comes back", async () => {
+      assert.deepEqual(await player.run("dropTransports"), { ok: true });
+      await player.run("startWatching");
+      await playing(player, spectator);
+      say(`${way}: the player is back on new transports`);
+      await host.run("dropTransports");
+      await host.run("startHosting");
+      await playing(player, spectator);
+      await host.run("forgetMessages");
+      await player.run("sendMessages", 1_000, 20);
+      await until("messages arrive again", async () => (await host.run("receivedCounts")).good === 20, RECOVERY);
+      say(`${way}: the host is back on new transports`);
+    });
+
+    test("signaling went over the transport it should", async () => {
+      for (const each of [host, player, spectator]) assert.equal(await each.engine(), engine);
+    });
+
+    test("nothing was complained about", () => {
+      for (const each of [host, player, spectator]) assert.deepEqual(each.complaints, []);
+    });
+  });
+}
