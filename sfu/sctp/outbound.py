@@ -1,0 +1,480 @@
+"""The sending half: TSNs, what is outstanding, SACKs, retransmission, FORWARD-TSN (RFC 9260 6 and 7, RFC 3758
+3.5).
+
+A DATA chunk gets its TSN when it goes out, not before. It then is in one of four conditions until the
+cumulative TSN passes it:
+
+==============  =====================================================================================
+``IN_FLIGHT``   sent, nothing heard; counts against the congestion window
+``LOST``        missed three times, or the timer expired; waits to be sent again
+``ACKED``       in a gap ack block; may fall back to ``IN_FLIGHT`` if a later SACK takes it back (6.2.1)
+``ABANDONED``   given up (RFC 3758); final, and the FORWARD-TSN will cover it
+==============  =====================================================================================
+
+Outstanding TSNs are contiguous, ``cumulative + 1 .. next - 1``, so a dict by TSN is a list with a cheap
+front.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final
+
+from sfu.sctp.chunks import (
+    DATA_HEADER,
+    DATA_HEADER_LENGTH,
+    FLAG_BEGIN,
+    FLAG_END,
+    FLAG_IMMEDIATE,
+    FLAG_UNORDERED,
+    FLAG_WHOLE,
+    ForwardTsnChunk,
+    SackChunk,
+    encode_chunk,
+)
+from sfu.sctp.congestion import Congestion
+from sfu.sctp.packet import HEADER_LENGTH
+from sfu.sctp.rto import RetransmissionTimeout
+from sfu.sctp.send_queue import Message, SendQueue
+from sfu.sctp.serial import TSN_MASK, extend_tsn
+from sfu.sctp.tlv import PADDING
+
+MAX_OUTSTANDING_CHUNKS = 4096
+"""DATA chunks kept for retransmission. Also what a SACK can make us look at."""
+MAX_OUTSTANDING_BYTES = 1024 * 1024
+"""Bytes kept for retransmission, whether in flight or only selectively acknowledged."""
+MAX_FORWARD_STREAMS = 200
+"""Streams named in one FORWARD-TSN; it advances no further than these cover."""
+MIN_FRAGMENT = 256
+"""Bytes; a large message is not cut to fill less than this of a packet that has other chunks already."""
+MISS_THRESHOLD = 3
+"""Misses that make a chunk lost (RFC 9260 7.2.4)."""
+SPARSE_INTERVAL = 0.2
+"""Seconds; DATA sent after so long a silence asks for an immediate SACK (I bit, RFC 7053). Nothing would have
+followed within the peer's SACK delay, so it costs no packet, and the round-trip time of sparse traffic
+(inputs) is measured without that delay."""
+
+_IN_FLIGHT: Final = 0
+_LOST: Final = 1
+_ACKED: Final = 2
+_ABANDONED: Final = 3
+
+
+class _Sent:
+    """An outstanding DATA chunk."""
+
+    __slots__ = ("condition", "encoded", "fast", "message", "misses", "sent_at", "sent_count", "size")
+
+    def __init__(self, message: Message, encoded: bytes, sent_at: float) -> None:
+        self.message = message
+        self.encoded = encoded
+        """The whole chunk as it travels, padding included."""
+        self.size = len(encoded)
+        self.sent_at = sent_at
+        self.sent_count = 1
+        self.condition = _IN_FLIGHT
+        self.misses = 0
+        self.fast = False
+        """Retransmitted by fast retransmit already; from now on only the timer does that (7.2.4)."""
+
+
+class Outbound:
+    """Everything about DATA that leaves."""
+
+    def __init__(self, queue: SendQueue, initial_tsn: int, mtu: int, rto: RetransmissionTimeout) -> None:
+        self.queue = queue
+        self.rto = rto
+        self.congestion = Congestion(mtu)
+        self.max_payload = (mtu - HEADER_LENGTH - DATA_HEADER_LENGTH) & ~3
+        """User bytes in the largest DATA chunk."""
+        self.next_tsn = initial_tsn
+        """Extended TSN of the next new chunk."""
+        self.cumulative = initial_tsn - 1
+        """Highest extended TSN up to which the peer has everything."""
+        self.flight = 0
+        """Bytes in flight."""
+        self.kept = 0
+        """Bytes held for retransmission."""
+        self.peer_window = 0
+        """The peer's advertised receive window, last heard."""
+        self.partial_reliability = False
+        """Whether the peer takes FORWARD-TSN; nothing with a TSN is given up otherwise."""
+        self.t3 = math.inf
+        """When T3-rtx expires; infinite while it is stopped."""
+        self.closed_since: float | None = None
+        """Since when the peer's window has been zero with something to send."""
+        self.heard = False
+        """Whether a SACK came since T3-rtx last expired."""
+        self.retransmitted = 0
+        """Chunks sent again, in total."""
+        self.abandoned = 0
+        """Messages given up after something of them was sent, in total."""
+        self._outstanding: dict[int, _Sent] = {}
+        self._lost: deque[int] = deque()
+        self._highest_acked = self.cumulative
+        self._last_gaps: tuple[tuple[int, int], ...] = ()
+        self._recovery: int | None = None
+        self._urgent = False
+        self._timed: int | None = None
+        self._last_sent = -math.inf
+        self._forward = self.cumulative
+        self._forward_due = False
+        self._forward_sent = -math.inf
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits and nothing is outstanding."""
+        return not self._outstanding and not self.queue.waiting
+
+    @property
+    def outstanding_count(self) -> int:
+        """Chunks not yet passed by the cumulative TSN."""
+        return len(self._outstanding)
+
+    # Sending
+
+    def fill(self, body: list[bytes], room: int, now: float) -> int:
+        """Append what may be sent now and fits in ``room`` bytes of one packet; return the room left."""
+        if self._forward_due:
+            room = self._fill_forward(body, room, now)
+        if self._lost:
+            room, blocked = self._fill_lost(body, room, now)
+            if blocked:
+                return room
+        if self.queue.waiting:
+            room = self._fill_new(body, room, now)
+        return room
+
+    def _fill_forward(self, body: list[bytes], room: int, now: float) -> int:
+        encoded = encode_chunk(self._forward_chunk())
+        if len(encoded) > room:
+            return room
+        self._forward_due = False
+        self._forward_sent = now
+        if self.t3 == math.inf:
+            self.t3 = now + self.rto.value
+        body.append(encoded)
+        return room - len(encoded)
+
+    def _fill_lost(self, body: list[bytes], room: int, now: float) -> tuple[int, bool]:
+        """Send lost chunks again; also says whether some are left, so that nothing new may go before them."""
+        urgent = self._urgent
+        lost = self._lost
+        while lost:
+            tsn = lost[0]
+            chunk = self._outstanding.get(tsn)
+            if chunk is None or chunk.condition != _LOST:
+                lost.popleft()
+                continue
+            if self._worthless(chunk, now):
+                self._abandon(chunk.message)
+                self._advance_forward(now)
+                continue
+            if chunk.size > room or not (urgent or self._may_send(chunk.size)):
+                return room, True
+            lost.popleft()
+            self._urgent = False
+            chunk.condition = _IN_FLIGHT
+            chunk.misses = 0
+            chunk.sent_count += 1
+            if tsn == self._timed:
+                self._timed = None
+            self.flight += chunk.size
+            self.retransmitted += 1
+            self._last_sent = now
+            if tsn == self.cumulative + 1 or self.t3 == math.inf:
+                self.t3 = now + self.rto.value
+            encoded = chunk.encoded
+            if not lost:
+                encoded = encoded[:1] + bytes((encoded[1] | FLAG_IMMEDIATE,)) + encoded[2:]
+            body.append(encoded)
+            room -= chunk.size
+        return room, False
+
+    def _may_send(self, size: int) -> bool:
+        """Both windows; one chunk is always allowed to probe a closed receive window (6.1, A)."""
+        flight = self.flight
+        return not flight or (flight < self.congestion.window and flight + size <= self.peer_window)
+
+    def _fill_new(self, body: list[bytes], room: int, now: float) -> int:
+        queue = self.queue
+        window = self.congestion.window
+        while queue.waiting:
+            flight = self.flight
+            if (
+                flight >= window
+                or len(self._outstanding) >= MAX_OUTSTANDING_CHUNKS
+                or self.kept >= MAX_OUTSTANDING_BYTES
+            ):
+                break
+            message = queue.head(now)
+            if message is None:
+                break
+            offset = message.offset
+            if offset and message.expires_at <= now and self.partial_reliability:
+                self._abandon(message)
+                self._advance_forward(now)
+                continue
+            size = left = len(message.data) - offset
+            free = room - DATA_HEADER_LENGTH
+            if size > free:
+                if size <= self.max_payload or free < MIN_FRAGMENT:
+                    break
+                size = min(free, self.max_payload) & ~3
+            if flight and flight + size > self.peer_window:
+                break
+            tsn = self.next_tsn
+            payload = queue.consume(message, size)
+            flags = FLAG_WHOLE
+            if offset or size != left:
+                flags = (0 if offset else FLAG_BEGIN) | (FLAG_END if size == left else 0)
+            if not offset:
+                message.first_tsn = tsn
+            message.last_tsn = tsn
+            if message.unordered:
+                flags |= FLAG_UNORDERED
+            wire_size = DATA_HEADER_LENGTH + size
+            after = flight + wire_size
+            if (
+                after >= window
+                or after >= self.peer_window
+                or (now - self._last_sent >= SPARSE_INTERVAL and not queue.waiting)
+            ):
+                flags |= FLAG_IMMEDIATE
+            encoded = (
+                DATA_HEADER.pack(
+                    0, flags, wire_size, tsn & TSN_MASK, message.stream.stream_id, message.ssn, message.ppid
+                )
+                + payload
+            )
+            if size & 3:
+                encoded += PADDING[size & 3]
+            chunk = _Sent(message, encoded, now)
+            self._outstanding[tsn] = chunk
+            self.next_tsn = tsn + 1
+            self.flight = flight + chunk.size
+            self.kept += chunk.size
+            self._last_sent = now
+            if self._timed is None:
+                self._timed = tsn
+            if self.t3 == math.inf:
+                self.t3 = now + self.rto.value
+            body.append(encoded)
+            room -= chunk.size
+        return room
+
+    # Acknowledgement
+
+    def receive_sack(self, sack: SackChunk, now: float) -> bool:
+        """Process a SACK (6.2.1); says whether it acknowledged anything new.
+
+        One that acknowledges what was never sent, or less than an earlier one, is ignored. Work is bounded by
+        the outstanding chunks, whatever the gap ack blocks say: they are read in ascending order, and what
+        overlaps, runs backwards or lies outside is cut off.
+        """
+        before = self.cumulative
+        cumulative = extend_tsn(before, sack.cumulative_tsn)
+        if not before <= cumulative < self.next_tsn:
+            return False
+        self.heard = True
+        outstanding = self._outstanding
+        flight_before = self.flight
+        size = 0
+        for tsn in range(before + 1, cumulative + 1):
+            chunk = outstanding.pop(tsn)
+            self.kept -= chunk.size
+            if chunk.condition == _IN_FLIGHT:
+                self.flight -= chunk.size
+                size += chunk.size
+            elif chunk.condition == _LOST:
+                size += chunk.size
+            if tsn == self._timed:
+                self.rto.measured(now - chunk.sent_at)
+                self._timed = None
+        moved = cumulative > before
+        self.cumulative = cumulative
+        if (sack.gaps or self._highest_acked > cumulative) and (moved or sack.gaps != self._last_gaps):
+            size += self._receive_gaps(sack.gaps, moved, now)
+        self._last_gaps = sack.gaps
+        self._set_peer_window(sack.a_rwnd, now)
+        if moved:
+            self.rto.progress()
+            if self._recovery is not None and cumulative >= self._recovery:
+                self._recovery = None
+            elif self._recovery is None and size:
+                self.congestion.acknowledged(size, flight_before)
+            self.t3 = now + self.rto.value if outstanding else math.inf
+        if self._forward <= cumulative:
+            self._forward = cumulative
+            self._forward_due = False
+        if self.abandoned:
+            self._advance_forward(now)
+        return moved or size > 0
+
+    def receive_cumulative(self, tsn: int, now: float) -> bool:
+        """Process the cumulative TSN of a SHUTDOWN (RFC 9260 9.2)."""
+        return self.receive_sack(SackChunk(tsn, self.peer_window), now)
+
+    def _receive_gaps(self, gaps: tuple[tuple[int, int], ...], moved: bool, now: float) -> int:
+        outstanding = self._outstanding
+        position = self.cumulative + 1
+        size = 0
+        newest = 0
+        highest = self.cumulative
+        for first, last in gaps:
+            start = max(self.cumulative + first, position)
+            stop = min(self.cumulative + last, self.next_tsn - 1)
+            if stop < start:
+                continue
+            self._take_back(position, start)
+            for tsn in range(start, stop + 1):
+                chunk = outstanding[tsn]
+                if chunk.condition == _IN_FLIGHT:
+                    self.flight -= chunk.size
+                elif chunk.condition != _LOST:
+                    continue
+                chunk.condition = _ACKED
+                size += chunk.size
+                newest = tsn
+                if tsn == self._timed:
+                    self.rto.measured(now - chunk.sent_at)
+                    self._timed = None
+            highest = stop
+            position = stop + 1
+        self._take_back(position, self._highest_acked + 1)
+        self._highest_acked = highest
+        if newest:
+            self._count_misses(highest if moved and self._recovery is not None else newest, now)
+        return size
+
+    def _take_back(self, start: int, stop: int) -> None:
+        """Chunks in ``[start, stop)`` are not acknowledged, or no longer."""
+        for tsn in range(start, stop):
+            chunk = self._outstanding[tsn]
+            if chunk.condition == _ACKED:
+                chunk.condition = _IN_FLIGHT
+                self.flight += chunk.size
+
+    def _count_misses(self, below: int, now: float) -> None:
+        """Fast retransmit (7.2.4): what is missing below the newest acknowledged TSN was missed once more."""
+        found: list[int] = []
+        hit = False
+        for tsn in range(self.cumulative + 1, below):
+            chunk = self._outstanding[tsn]
+            if chunk.condition != _IN_FLIGHT:
+                continue
+            chunk.misses += 1
+            if chunk.misses < MISS_THRESHOLD or chunk.fast:
+                continue
+            hit = True
+            chunk.fast = True
+            if self._worthless(chunk, now):
+                self._abandon(chunk.message)
+                continue
+            chunk.condition = _LOST
+            self.flight -= chunk.size
+            found.append(tsn)
+        if not hit:
+            return
+        if found:
+            self._lost = deque(sorted({*self._lost, *found}))
+        if self._recovery is None:
+            self._recovery = self.next_tsn - 1
+            self.congestion.lost()
+            self._urgent = True
+
+    def _set_peer_window(self, window: int, now: float) -> None:
+        self.peer_window = window
+        if window or self.idle:
+            self.closed_since = None
+        elif self.closed_since is None:
+            self.closed_since = now
+
+    # Time
+
+    def t3_expired(self, now: float) -> None:
+        """T3-rtx (6.3.3): everything in flight is lost or, if nobody wants it any more, abandoned."""
+        self.rto.back_off()
+        self.congestion.timed_out()
+        self.t3 = math.inf
+        self.heard = False
+        self._recovery = None
+        self._timed = None
+        found = [tsn for tsn, chunk in self._outstanding.items() if chunk.condition == _IN_FLIGHT]
+        if not found and not self._lost:
+            # The peer keeps it all in gap ack blocks and the first is not among them: take it at its word
+            # no longer.
+            found = [tsn for tsn, chunk in self._outstanding.items() if chunk.condition == _ACKED]
+        for tsn in found:
+            chunk = self._outstanding[tsn]
+            if chunk.condition == _ABANDONED:
+                continue
+            if chunk.condition == _IN_FLIGHT:
+                self.flight -= chunk.size
+            chunk.condition = _LOST
+            if self._worthless(chunk, now):
+                self._abandon(chunk.message)
+        self._lost = deque(tsn for tsn, chunk in self._outstanding.items() if chunk.condition == _LOST)
+        self._advance_forward(now)
+        self._forward_due = self._forward > self.cumulative
+        if self._outstanding and not self._lost and not self._forward_due:
+            self.t3 = now + self.rto.value
+
+    # Partial reliability
+
+    def _worthless(self, chunk: _Sent, now: float) -> bool:
+        """Whether a lost chunk's message has reached its limit (RFC 3758 3.5, RFC 7496)."""
+        message = chunk.message
+        return self.partial_reliability and (
+            chunk.sent_count > message.max_retransmits or message.expires_at <= now
+        )
+
+    def _abandon(self, message: Message) -> None:
+        """Give up a message, all of it (RFC 3758 3.5, A3).
+
+        If its rest never got TSNs, one TSN more is spent and skipped with it: a receiver that got all of the
+        fragments so far would otherwise wait for the next.
+        """
+        self.abandoned += 1
+        if self.queue.abandon(message):
+            message.last_tsn = self.next_tsn
+            self._outstanding[self.next_tsn] = _Sent(message, b"", 0.0)
+            self.next_tsn += 1
+        for tsn in range(message.first_tsn, message.last_tsn + 1):
+            chunk = self._outstanding.get(tsn)
+            if chunk is None or chunk.condition == _ABANDONED:
+                continue
+            if chunk.condition == _IN_FLIGHT:
+                self.flight -= chunk.size
+            chunk.condition = _ABANDONED
+            self.kept -= chunk.size
+            chunk.size = 0
+            chunk.encoded = b""
+
+    def _advance_forward(self, now: float) -> None:
+        """Advanced.Peer.Ack.Point (RFC 3758 3.5, C1 to C4): a FORWARD-TSN goes when it moves, and again each
+        round trip until it is acknowledged."""
+        point = self._forward
+        chunk = self._outstanding.get(point + 1)
+        while chunk is not None and chunk.condition == _ABANDONED:
+            point += 1
+            chunk = self._outstanding.get(point + 1)
+        if point > self._forward:
+            self._forward = point
+            self._forward_due = True
+        elif point > self.cumulative and now - self._forward_sent >= (self.rto.srtt or self.rto.value):
+            self._forward_due = True
+
+    def _forward_chunk(self) -> ForwardTsnChunk:
+        streams: dict[int, int] = {}
+        point = self.cumulative
+        for tsn in range(self.cumulative + 1, self._forward + 1):
+            message = self._outstanding[tsn].message
+            if not message.unordered:
+                stream_id = message.stream.stream_id
+                if stream_id not in streams and len(streams) == MAX_FORWARD_STREAMS:
+                    break
+                streams[stream_id] = message.ssn
+            point = tsn
+        return ForwardTsnChunk(point & TSN_MASK, tuple(streams.items()))

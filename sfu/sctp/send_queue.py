@@ -1,0 +1,269 @@
+"""Messages that wait to be sent, and whose turn it is.
+
+Scheduling. Two rings of streams, served round-robin by message: *express* (unordered messages with a
+reliability limit: game input) before everything else. A DATA message that has begun is finished before
+another begins, because its fragments need consecutive TSNs (RFC 9260 6.9); fragments are therefore made only
+when the windows let them go, so that what has begun is one message and what stands between an input and the
+wire is its rest, never a queue. I-DATA (RFC 8260) would lift that too.
+
+Nothing is held back in the hope of more (no Nagle). A message whose lifetime ends while it waits is discarded
+without a trace: it has no TSN and no sequence number yet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final
+
+from sfu.sctp.errors import Refusal, SendRefused
+
+DEFAULT_SEND_BUFFER = 256 * 1024
+"""Bytes that may wait in one association, unless the largest message is larger."""
+MAX_QUEUED_MESSAGES = 8192
+"""Messages that may wait in one association: bounds what a buffer full of one-byte messages costs."""
+UNLIMITED: Final = 1 << 32
+"""Retransmissions of a reliable message: more than there can be."""
+
+
+class Message:
+    """One user message on its way out."""
+
+    __slots__ = (
+        "data", "expires_at", "express", "first_tsn", "last_tsn", "max_retransmits", "offset",
+        "ppid", "ssn", "stream", "unordered",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        stream: OutgoingStream,
+        ppid: int,
+        data: bytes,
+        unordered: bool,
+        expires_at: float,
+        max_retransmits: int,
+    ) -> None:
+        self.stream = stream
+        self.ppid = ppid
+        self.data = data
+        self.unordered = unordered
+        self.expires_at = expires_at
+        """Clock reading after which it is worthless; infinite for none."""
+        self.max_retransmits = max_retransmits
+        self.express = unordered and (expires_at != math.inf or max_retransmits != UNLIMITED)
+        self.offset = 0
+        """Bytes that have become DATA chunks."""
+        self.ssn = 0
+        """Stream sequence number, given with the first fragment; 0 if unordered."""
+        self.first_tsn = 0
+        self.last_tsn = 0
+        """Extended TSNs of the fragments so far; of use once ``offset`` is not 0."""
+
+
+class OutgoingStream:
+    """State of one outgoing stream; made when it is first used."""
+
+    __slots__ = ("buffered", "express", "normal", "resetting", "ssn", "stream_id")
+
+    def __init__(self, stream_id: int) -> None:
+        self.stream_id = stream_id
+        self.ssn = 0
+        """Next stream sequence number."""
+        self.buffered = 0
+        """Bytes that wait."""
+        self.normal: deque[Message] = deque()
+        self.express: deque[Message] = deque()
+        self.resetting = False
+        """Between the wish to reset and the peer's answer; takes no messages."""
+
+
+class SendQueue:
+    """All waiting messages of an association."""
+
+    def __init__(self, capacity: int, stream_count: int) -> None:
+        self.capacity = capacity
+        """Bytes that may wait."""
+        self.stream_count = stream_count
+        """Streams that may be sent on: ids below this. One :class:`OutgoingStream` each at most."""
+        self.buffered = 0
+        """Bytes that wait, over all streams. Bytes that were sent and not acknowledged do not."""
+        self.waiting = 0
+        """Messages that wait, the begun one included."""
+        self.discarded = 0
+        """Messages that expired before anything of them was sent."""
+        self._streams: dict[int, OutgoingStream] = {}
+        self._express: deque[OutgoingStream] = deque()
+        self._normal: deque[OutgoingStream] = deque()
+        self._begun: Message | None = None
+
+    def push(
+        self,
+        stream_id: int,
+        ppid: int,
+        data: bytes,
+        now: float,
+        unordered: bool,
+        expires_at: float,
+        max_retransmits: int,
+    ) -> None:
+        """Add a message. Raises :class:`SendRefused`."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            if not 0 <= stream_id < self.stream_count:
+                raise SendRefused(Refusal.NO_SUCH_STREAM)
+            stream = self._streams[stream_id] = OutgoingStream(stream_id)
+        if stream.resetting:
+            raise SendRefused(Refusal.RESETTING)
+        size = len(data)
+        if self.buffered + size > self.capacity or self.waiting >= MAX_QUEUED_MESSAGES:
+            self._discard_expired(now)
+            if self.buffered + size > self.capacity or self.waiting >= MAX_QUEUED_MESSAGES:
+                raise SendRefused(Refusal.BUFFER_FULL)
+        message = Message(stream, ppid, data, unordered, expires_at, max_retransmits)
+        if message.express:
+            if not stream.express:
+                self._express.append(stream)
+            stream.express.append(message)
+        else:
+            if not stream.normal:
+                self._normal.append(stream)
+            stream.normal.append(message)
+        stream.buffered += size
+        self.buffered += size
+        self.waiting += 1
+
+    def head(self, now: float) -> Message | None:
+        """The message to send from next: the begun one, else the one whose turn it is; discards expired
+        ones."""
+        if self._begun is not None:
+            return self._begun
+        while self._express:
+            message = self._express[0].express[0]
+            if message.expires_at > now:
+                return message
+            self._discard(message)
+        while self._normal:
+            message = self._normal[0].normal[0]
+            if message.expires_at > now:
+                return message
+            self._discard(message)
+        return None
+
+    def consume(self, message: Message, size: int) -> bytes:
+        """Take the next ``size`` bytes of :meth:`head`; gives the sequence number with the first."""
+        stream = message.stream
+        offset = message.offset
+        if not offset:
+            self._unlink(message)
+            if not message.unordered:
+                message.ssn = stream.ssn
+                stream.ssn = stream.ssn + 1 & 0xFFFF
+        message.offset = end = offset + size
+        stream.buffered -= size
+        self.buffered -= size
+        data = message.data
+        if end == len(data):
+            self._begun = None
+            self.waiting -= 1
+            message.data = b""
+            return data[offset:] if offset else data
+        self._begun = message
+        return data[offset:end]
+
+    def abandon(self, message: Message) -> bool:
+        """Forget the rest of a message; says whether there was one (that is, whether it was the begun
+        one)."""
+        if message is not self._begun:
+            return False
+        rest = len(message.data) - message.offset
+        message.stream.buffered -= rest
+        self.buffered -= rest
+        self.waiting -= 1
+        self._begun = None
+        message.data = b""
+        return True
+
+    def buffered_on(self, stream_id: int) -> int:
+        """Bytes that wait on one stream."""
+        stream = self._streams.get(stream_id)
+        return stream.buffered if stream is not None else 0
+
+    def limit_streams(self, stream_count: int) -> None:
+        """The peer accepts ``stream_count`` streams: discard what waits on others (RFC 9260 5.1.1)."""
+        if stream_count >= self.stream_count:
+            return
+        self.stream_count = stream_count
+        for stream_id in [stream_id for stream_id in self._streams if stream_id >= stream_count]:
+            stream = self._streams.pop(stream_id)
+            for message in (*stream.express, *stream.normal):
+                self._discard(message)
+
+    def set_resetting(self, stream_ids: tuple[int, ...], resetting: bool) -> None:
+        """Close streams to new messages, or open them again."""
+        for stream_id in stream_ids:
+            stream = self._streams.get(stream_id)
+            if stream is None:
+                stream = self._streams[stream_id] = OutgoingStream(stream_id)
+            stream.resetting = resetting
+
+    def is_resetting(self, stream_id: int) -> bool:
+        """Whether a stream is closed to new messages."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and stream.resetting
+
+    def drained(self, stream_id: int) -> bool:
+        """Whether nothing waits on a stream."""
+        return self.buffered_on(stream_id) == 0
+
+    def restart_streams(self, stream_ids: tuple[int, ...]) -> None:
+        """The reset was carried out: sequence numbers begin at 0 again, and the state is given up."""
+        for stream_id in stream_ids:
+            stream = self._streams.get(stream_id)
+            if stream is not None and not stream.buffered:
+                del self._streams[stream_id]
+
+    def clear(self) -> None:
+        """Discard all messages and all state of streams."""
+        self._streams.clear()
+        self._express.clear()
+        self._normal.clear()
+        self._begun = None
+        self.buffered = self.waiting = 0
+
+    def _unlink(self, message: Message) -> None:
+        """Take a message that has its turn out of its stream; the stream goes to the end of its ring."""
+        stream = message.stream
+        if message.express:
+            stream.express.popleft()
+            if stream.express:
+                self._express.rotate(-1)
+            else:
+                self._express.popleft()
+        else:
+            stream.normal.popleft()
+            if stream.normal:
+                self._normal.rotate(-1)
+            else:
+                self._normal.popleft()
+
+    def _discard(self, message: Message) -> None:
+        """Drop a message that has not begun, wherever it stands."""
+        stream = message.stream
+        queue, ring = (stream.express, self._express) if message.express else (stream.normal, self._normal)
+        if queue[0] is message:
+            queue.popleft()
+        else:
+            queue.remove(message)
+        if not queue:
+            ring.remove(stream)
+        stream.buffered -= len(message.data)
+        self.buffered -= len(message.data)
+        self.waiting -= 1
+        self.discarded += 1
+
+    def _discard_expired(self, now: float) -> None:
+        """Make room. Looks at the oldest message of each queue only: one channel's lifetimes end in order."""
+        for stream in (*self._express, *self._normal):
+            for queue in (stream.express, stream.normal):
+                while queue and queue[0].expires_at <= now:
+                    self._discard(queue[0])
