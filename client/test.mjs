@@ -21,5 +21,8 @@ await esbuild.build({
   sourcemap: "inline",
 });
 const files = tests.map((name) => `build/${name.replace(/\.ts$/, ".mjs")}`);
-const run = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...files], { cwd: here, stdio: "inherit" });
+const run = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...files], {
+  cwd: here,
+  stdio: "inherit",
+});
 process.exitCode = run.status ?? 1;

@@ -64,7 +64,11 @@ test("the same seed and controls give the same game", () => {
 });
 
 test("a step leaves the state it was given alone", () => {
-  const state = Object.freeze({ ...newGame(), phase: "play" as const, ball: Object.freeze({ x: 300, y: 90, vx: 5, vy: 1 }) });
+  const state = Object.freeze({
+    ...newGame(),
+    phase: "play" as const,
+    ball: Object.freeze({ x: 300, y: 90, vx: 5, vy: 1 }),
+  });
   const copy = structuredClone(state);
   step(state, [UP, DOWN]);
   assert.deepEqual(state, copy);

@@ -19,7 +19,10 @@ const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 test("an input is the bytes that existing hosts read", () => {
   const message = encodeInput({ sequence: 0, player: 1, index: 8, value: 1 });
-  assert.equal(Buffer.from(message).toString("hex"), "7b2274223a2269222c2266223a302c2273223a312c2270223a312c226b223a382c2276223a317d");
+  assert.equal(
+    Buffer.from(message).toString("hex"),
+    "7b2274223a2269222c2266223a302c2273223a312c2270223a312c226b223a382c2276223a317d",
+  );
 });
 
 test("inputs, echoes and delays survive the round trip, as any kind of binary data", () => {
@@ -31,7 +34,12 @@ test("inputs, echoes and delays survive the round trip, as any kind of binary da
     const encoded = encodeInput(input);
     const padded = new Uint8Array(encoded.length + 8);
     padded.set(encoded, 3);
-    for (const form of [encoded, encoded.slice().buffer, padded.subarray(3, 3 + encoded.length), new DataView(encoded.slice().buffer)]) {
+    for (const form of [
+      encoded,
+      encoded.slice().buffer,
+      padded.subarray(3, 3 + encoded.length),
+      new DataView(encoded.slice().buffer),
+    ]) {
       assert.deepEqual(decodeUntrusted(form), { type: "input", ...input });
     }
   }
@@ -40,9 +48,19 @@ test("inputs, echoes and delays survive the round trip, as any kind of binary da
 });
 
 test("the oldest client's text forms are read", () => {
-  assert.deepEqual(decodeUntrusted('{"player":2,"index":4,"value":1}'), { type: "input", sequence: 0, player: 2, index: 4, value: 1 });
+  assert.deepEqual(decodeUntrusted('{"player":2,"index":4,"value":1}'), {
+    type: "input",
+    sequence: 0,
+    player: 2,
+    index: 4,
+    value: 1,
+  });
   const state = Array.from({ length: INPUT_COUNT }, (_, index) => (index === 5 ? 1 : 0));
-  assert.deepEqual(decodeUntrusted(JSON.stringify({ player: 1, state })), { type: "snapshot", player: 1, values: state });
+  assert.deepEqual(decodeUntrusted(JSON.stringify({ player: 1, state })), {
+    type: "snapshot",
+    player: 1,
+    values: state,
+  });
 });
 
 test("whatever else comes is dropped without a word", () => {
@@ -89,7 +107,9 @@ test("random bytes and damaged messages give a value or null, never an error", (
     for (let change = 0; change < changes; change += 1) data[roll(data.length || 1)] = roll(256);
     const message = decodeUntrusted(data);
     if (message?.type !== "input") continue;
-    assert.ok(message.player >= 0 && message.player <= 8 && message.index >= 0 && message.index < INPUT_COUNT);
+    assert.ok(
+      message.player >= 0 && message.player <= 8 && message.index >= 0 && message.index < INPUT_COUNT,
+    );
     assert.ok(Math.abs(message.value) <= MAX_VALUE && message.sequence >= 0);
   }
 });
@@ -109,7 +129,13 @@ function sender(): { sender: InputSender; sent: unknown[]; clock: FakeClock; cha
   return { sender: made, sent, clock, channel };
 }
 
-const input = (sequence: number, player: number, index: number, value: number): object => ({ type: "input", sequence, player, index, value });
+const input = (sequence: number, player: number, index: number, value: number): object => ({
+  type: "input",
+  sequence,
+  player,
+  index,
+  value,
+});
 
 test("only changes are sent, numbered from one", () => {
   const { sender: pad, sent } = sender();

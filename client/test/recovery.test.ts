@@ -25,7 +25,10 @@ test("a short interruption heals by itself", () => {
 });
 
 test("a long interruption, or a failure, restarts ICE once", () => {
-  assert.deepEqual(follow("disconnected", "timer", "restarted", "connected"), { state: "steady", actions: ["restart"] });
+  assert.deepEqual(follow("disconnected", "timer", "restarted", "connected"), {
+    state: "steady",
+    actions: ["restart"],
+  });
   assert.deepEqual(follow("failed", "restarted", "connected"), { state: "steady", actions: ["restart"] });
   assert.deepEqual(follow("failed", "failed", "disconnected").actions, ["restart"]);
 });
@@ -33,7 +36,10 @@ test("a long interruption, or a failure, restarts ICE once", () => {
 test("a restart that is refused, fails or takes too long leads to a new build, and nothing follows it", () => {
   assert.deepEqual(recover("restarting", "restarted"), { state: "settling", timer: SETTLE });
   for (const end of ["timer", "failed"] as const) {
-    assert.deepEqual(follow("failed", "restarted", end), { state: "broken", actions: ["restart", "rebuild"] });
+    assert.deepEqual(follow("failed", "restarted", end), {
+      state: "broken",
+      actions: ["restart", "rebuild"],
+    });
   }
   assert.deepEqual(follow("failed", "refused"), { state: "broken", actions: ["restart", "rebuild"] });
   for (const input of INPUTS) assert.equal(recover("broken", input), null);
@@ -47,5 +53,6 @@ test("every state that waits for time sets a timer, and no other does", () => {
       assert.equal(step.timer !== undefined, step.state === "waiting" || step.state === "settling");
     }
   }
-  for (const state of STATES) assert.equal(recover(state, "timer") !== null, state === "waiting" || state === "settling");
+  for (const state of STATES)
+    assert.equal(recover(state, "timer") !== null, state === "waiting" || state === "settling");
 });

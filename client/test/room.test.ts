@@ -23,7 +23,11 @@ test("members are players by slot, then those who watch", () => {
   const members = parseMembers({ e: EVE, b: BOB, a: ANN });
   assert.deepEqual(
     members.map(({ id, slot, isHost }) => [id, slot, isHost]),
-    [["a", 0, true], ["b", 1, false], ["e", SPECTATOR_SLOT, false]],
+    [
+      ["a", 0, true],
+      ["b", 1, false],
+      ["e", SPECTATOR_SLOT, false],
+    ],
   );
 });
 
@@ -37,7 +41,11 @@ test("odd rows become something harmless", () => {
   });
   assert.deepEqual(
     members.map(({ id, name, slot, isHost, reconnecting }) => [id, name, slot, isHost, reconnecting]),
-    [["e", "E", 2, false, true], ["a", "Player", 8, false, false], ["b", "B", 8, false, false]],
+    [
+      ["e", "E", 2, false, true],
+      ["a", "Player", 8, false, false],
+      ["b", "B", 8, false, false],
+    ],
   );
 });
 
@@ -54,11 +62,20 @@ test("a slot change moves the member it names and nobody else", () => {
   const room = withUsers(emptyRoom("R"), { a: ANN, b: BOB, e: EVE }, "sb");
   const other = withSlot(room, { playerId: "e", playerSlot: 2 });
   assert.equal(other.me?.slot, 1);
-  assert.deepEqual(other.members.map(({ slot }) => slot), [0, 1, 2]);
+  assert.deepEqual(
+    other.members.map(({ slot }) => slot),
+    [0, 1, 2],
+  );
   assert.equal(withSlot(room, { playerId: "b", playerSlot: 3 }).me?.slot, 3);
   assert.equal(withSlot(room, { playerId: "b", playerSlot: 1 }), room);
   assert.equal(withSlot(room, { playerId: "nobody", playerSlot: 1 }), room);
-  for (const bad of [null, {}, { playerId: "b" }, { playerId: "b", playerSlot: "2" }, { playerId: "b", playerSlot: 9 }]) {
+  for (const bad of [
+    null,
+    {},
+    { playerId: "b" },
+    { playerId: "b", playerSlot: "2" },
+    { playerId: "b", playerSlot: 9 },
+  ]) {
     assert.equal(withSlot(room, bad), room);
     assert.equal(parseSlotChange(bad), null);
   }
@@ -81,15 +98,38 @@ test("rooms without players or without a name are not listed", () => {
   ]);
   assert.deepEqual(rooms, [
     { id: "R", name: "R", players: 1, maxPlayers: 2, hasPassword: true, mode: "delay_sync", game: "Paddles" },
-    { id: "old", name: "old", players: 1, maxPlayers: 4, hasPassword: false, mode: "live_stream", game: null },
+    {
+      id: "old",
+      name: "old",
+      players: 1,
+      maxPlayers: 4,
+      hasPassword: false,
+      mode: "live_stream",
+      game: null,
+    },
   ]);
 });
 
 test("any JSON value is taken, and long lists are cut", () => {
-  const values: unknown[] = [undefined, null, 0, "", "x", true, [], {}, [[]], [null], { a: [] }, [{ id: {} }], { id: 3 }];
+  const values: unknown[] = [
+    undefined,
+    null,
+    0,
+    "",
+    "x",
+    true,
+    [],
+    {},
+    [[]],
+    [null],
+    { a: [] },
+    [{ id: {} }],
+    { id: 3 },
+  ];
   for (const value of values) {
     for (const parse of [parseRooms, parseMembers]) assert.ok(Array.isArray(parse(value)));
-    for (const parse of [parseProducer, parseDataProducer, parseSlotChange, parseId, parseNoticeId]) parse(value);
+    for (const parse of [parseProducer, parseDataProducer, parseSlotChange, parseId, parseNoticeId])
+      parse(value);
     assert.ok(Array.isArray(parseList(value, parseProducer)));
   }
   const many = Array.from({ length: MAX_LIST + 50 }, (_, index) => ({ id: `r${index}`, current: 1 }));

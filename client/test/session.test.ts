@@ -23,7 +23,10 @@ class FakeDevice extends Device {
 
 const users = (map: Record<string, object>): Record<string, object> =>
   Object.fromEntries(
-    Object.entries(map).map(([id, row]) => [id, { userid: id, netplay_username: id, player_slot: 1, ...row }]),
+    Object.entries(map).map(([id, row]) => [
+      id,
+      { userid: id, netplay_username: id, player_slot: 1, ...row },
+    ]),
   );
 const HOST = { player_slot: 0, is_host: true, socketId: "host" };
 
@@ -58,9 +61,17 @@ async function rig(): Promise<Rig> {
   ]);
   io.answers.set("consumedata", ({ dataProducerId }) => [
     null,
-    { ...parameters.generateDataConsumerRemoteParameters(), dataProducerId, label: "netplay-state", protocol: "" },
+    {
+      ...parameters.generateDataConsumerRemoteParameters(),
+      dataProducerId,
+      label: "netplay-state",
+      protocol: "",
+    },
   ]);
-  io.answers.set("join-room", () => [null, { users: users({ ann: HOST, bob: { socketId: `socket-${io.connects}` } }) }]);
+  io.answers.set("join-room", () => [
+    null,
+    { users: users({ ann: HOST, bob: { socketId: `socket-${io.connects}` } }) },
+  ]);
   const left: string[] = [];
   const states: string[] = [];
   session.on("left", ({ reason }) => left.push(reason));
@@ -119,7 +130,9 @@ test("a player consumes what is there and what comes, once each, and sends input
   io.say("new-producer", { id: "video-2", kind: "video" });
   io.say("new-data-producer", { id: "other", label: "netplay-input" });
   await quiet();
-  const consumed = io.sent.filter(({ name }) => name === "sfu-consume").map(({ payload }) => (payload as { producerId: string }).producerId);
+  const consumed = io.sent
+    .filter(({ name }) => name === "sfu-consume")
+    .map(({ payload }) => (payload as { producerId: string }).producerId);
   assert.deepEqual(consumed, ["video-1", "video-2"]);
   assert.deepEqual(tracks, ["video"]);
   assert.equal(io.names().filter((name) => name === "consumedata").length, 1);
@@ -133,7 +146,9 @@ test("a spectator sends nothing, until it takes a seat", async () => {
   const { session, io } = await guest(true);
   assert.equal(session.role, "spectator");
   assert.ok(!io.names().includes("producedata"));
-  const extra = io.sent.find(({ name }) => name === "join-room")?.payload as { extra: Record<string, unknown> };
+  const extra = io.sent.find(({ name }) => name === "join-room")?.payload as {
+    extra: Record<string, unknown>;
+  };
   assert.equal(extra.extra["is_spectator"], true);
   io.say("player-slot-updated", { playerId: "ann", playerSlot: 2 });
   assert.equal(session.slot, 8);
@@ -194,7 +209,9 @@ test("a host whose room is gone with the server opens it again", async () => {
   const { session, io } = await rig();
   let there = true;
   io.answers.set("join-room", () =>
-    there ? [null, { users: users({ ann: { ...HOST, socketId: `socket-${io.connects}` } }) }] : ["no such room"],
+    there
+      ? [null, { users: users({ ann: { ...HOST, socketId: `socket-${io.connects}` } }) }]
+      : ["no such room"],
   );
   io.answers.set("open-room", () => {
     there = true;
@@ -207,7 +224,10 @@ test("a host whose room is gone with the server opens it again", async () => {
   io.sent.length = 0;
   io.connect();
   await quiet();
-  assert.deepEqual(io.names().filter((name) => name.endsWith("-room")), ["join-room", "open-room", "join-room"]);
+  assert.deepEqual(
+    io.names().filter((name) => name.endsWith("-room")),
+    ["join-room", "open-room", "join-room"],
+  );
   assert.equal(session.state, "room");
   await session.close();
 });
@@ -226,7 +246,9 @@ test("building is tried again until it succeeds", async () => {
   const { session, io, clock } = await rig();
   let failures = 3;
   const good = io.answers.get("sfu-create-transport");
-  io.answers.set("sfu-create-transport", (payload) => ((failures -= 1) >= 0 ? ["worker not available"] : good?.(payload)));
+  io.answers.set("sfu-create-transport", (payload) =>
+    (failures -= 1) >= 0 ? ["worker not available"] : good?.(payload),
+  );
   const troubles: string[] = [];
   session.on("trouble", ({ message }) => troubles.push(message));
   await session.join({ name: "R" });

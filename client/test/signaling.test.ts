@@ -2,9 +2,21 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { FakeClock, FakeIo, settle } from "./fakes.js";
-import { REFUSALS, REFUSAL_DELAY, REQUEST_TIMEOUT, RequestError, Signaling } from "../src/netplay/signaling.js";
+import {
+  REFUSALS,
+  REFUSAL_DELAY,
+  REQUEST_TIMEOUT,
+  RequestError,
+  Signaling,
+} from "../src/netplay/signaling.js";
 
-function link(): { signaling: Signaling; io: FakeIo; clock: FakeClock; states: string[]; renewals: boolean[] } {
+function link(): {
+  signaling: Signaling;
+  io: FakeIo;
+  clock: FakeClock;
+  states: string[];
+  renewals: boolean[];
+} {
   const io = new FakeIo();
   const clock = new FakeClock();
   const renewals: boolean[] = [];
@@ -95,16 +107,25 @@ test("an answer is the second argument; errors are words or objects", async () =
   const { signaling, io } = link();
   await signaling.connect();
   io.answers.set("sfu-restart-ice", () => [null, { iceParameters: 1 }]);
-  io.answers.set("join-room", () => [{ error: "incompatible_game", message: "Other game", canJoinAsSpectator: true }]);
+  io.answers.set("join-room", () => [
+    { error: "incompatible_game", message: "Other game", canJoinAsSpectator: true },
+  ]);
   io.answers.set("leave-room", () => ["no such room"]);
   assert.deepEqual(await signaling.request("sfu-restart-ice", { transportId: "t" }), { iceParameters: 1 });
   const extra = { room_name: "R", player_slot: 1 };
   await assert.rejects(signaling.request("join-room", { extra, password: null }), (error: RequestError) => {
     assert.equal(error.message, "Other game");
-    assert.deepEqual(error.details, { error: "incompatible_game", message: "Other game", canJoinAsSpectator: true });
+    assert.deepEqual(error.details, {
+      error: "incompatible_game",
+      message: "Other game",
+      canJoinAsSpectator: true,
+    });
     return error.code === "refused";
   });
-  await assert.rejects(signaling.request("leave-room", { roomName: "R" }), { message: "no such room", code: "refused" });
+  await assert.rejects(signaling.request("leave-room", { roomName: "R" }), {
+    message: "no such room",
+    code: "refused",
+  });
 });
 
 test("silence and a missing link are errors of their own", async () => {

@@ -33,7 +33,11 @@ const inbound = (frames: number, bytes: number): Map<string, unknown> =>
   );
 
 test("rates are what changed between two looks", () => {
-  const stats = summarize(collect([inbound(60, 100_000)], 1_000), collect([inbound(120, 350_000)], 2_000), 31);
+  const stats = summarize(
+    collect([inbound(60, 100_000)], 1_000),
+    collect([inbound(120, 350_000)], 2_000),
+    31,
+  );
   assert.equal(stats.fps, 60);
   assert.equal(stats.bitrate, 2_000_000);
   assert.equal(stats.roundTrip, 12);
@@ -45,14 +49,21 @@ test("rates are what changed between two looks", () => {
 });
 
 test("counters that start over after a rebuild count from zero", () => {
-  const stats = summarize(collect([inbound(600, 9_000_000)], 0), collect([inbound(30, 125_000)], 1_000), null);
+  const stats = summarize(
+    collect([inbound(600, 9_000_000)], 0),
+    collect([inbound(30, 125_000)], 1_000),
+    null,
+  );
   assert.equal(stats.fps, 30);
   assert.equal(stats.bitrate, 1_000_000);
 });
 
 test("loss is a share of what was expected", () => {
   const at = (lost: number, received: number, time: number): ReturnType<typeof collect> =>
-    collect([report({ id: "V", type: "inbound-rtp", kind: "video", packetsLost: lost, packetsReceived: received })], time);
+    collect(
+      [report({ id: "V", type: "inbound-rtp", kind: "video", packetsLost: lost, packetsReceived: received })],
+      time,
+    );
   assert.equal(summarize(at(0, 0, 0), at(5, 95, 1_000), null).loss, 5);
 });
 
@@ -72,7 +83,13 @@ test("senders count what they send, video and audio together", () => {
       [
         report(
           { id: "V", type: "outbound-rtp", kind: "video", framesSent: frames, bytesSent: frames * 1_000 },
-          { id: "A", type: "outbound-rtp", kind: "audio", bytesSent: frames * 100, headerBytesSent: frames * 25 },
+          {
+            id: "A",
+            type: "outbound-rtp",
+            kind: "audio",
+            bytesSent: frames * 100,
+            headerBytesSent: frames * 25,
+          },
         ),
       ],
       time,

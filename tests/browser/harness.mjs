@@ -69,7 +69,8 @@ export class Cleanup {
 /** Print how far a suite is, with the time since it began. */
 export function progress(suite) {
   const began = performance.now();
-  return (text) => console.log(`  ${suite} ${((performance.now() - began) / 1_000).toFixed(1).padStart(5)} s  ${text}`);
+  return (text) =>
+    console.log(`  ${suite} ${((performance.now() - began) / 1_000).toFixed(1).padStart(5)} s  ${text}`);
 }
 
 /** Poll until `check` returns something truthy, and return it. */
@@ -172,7 +173,8 @@ export async function openPage(browser, url, { name, viewport = { width: 1280, h
   const complaints = [];
   page.on("pageerror", (error) => complaints.push(`${name}: ${error.stack ?? error.message}`));
   page.on("console", (message) => {
-    if (message.type() === "error" || message.type() === "warning") complaints.push(`${name}: ${message.text()}`);
+    if (message.type() === "error" || message.type() === "warning")
+      complaints.push(`${name}: ${message.text()}`);
   });
   await page.goto(url);
   return { page, context, name, complaints };

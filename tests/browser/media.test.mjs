@@ -41,9 +41,13 @@ async function user(name, options) {
   const opened = await openPage(browser, bareUrl, { name, viewport: { width: 700, height: 800 } });
   const { page } = opened;
   const run = (method, ...args) =>
-    page.evaluate(([each, rest]) => window.bare[each](...rest), [method, args]).catch((error) => {
-      throw new Error(`${name}.${method}: ${error.message}\n${opened.complaints.join("\n")}\n${daemon.log()}`);
-    });
+    page
+      .evaluate(([each, rest]) => window.bare[each](...rest), [method, args])
+      .catch((error) => {
+        throw new Error(
+          `${name}.${method}: ${error.message}\n${opened.complaints.join("\n")}\n${daemon.log()}`,
+        );
+      });
   await page.waitForFunction(() => window.bare !== undefined);
   const { token } = await mintToken(daemon.url, name);
   await run("connect", { url: daemon.url, token, ...options });
@@ -96,7 +100,10 @@ for (const { way, options, protocol, engine } of WAYS) {
       assert.equal(now[0].codec, "video/VP9");
       for (const stats of now) {
         assert.ok(stats.protocols.length > 0, "no candidate pair is in use");
-        assert.ok(stats.protocols.every((each) => each === protocol), `goes over ${stats.protocols}`);
+        assert.ok(
+          stats.protocols.every((each) => each === protocol),
+          `goes over ${stats.protocols}`,
+        );
       }
       [player, spectator].forEach((each, index) => {
         const decoded = now[index + 1].framesDecoded - before[index + 1].framesDecoded;
@@ -164,10 +171,14 @@ for (const { way, options, protocol, engine } of WAYS) {
       const credentials = [...before, ...after].flat();
       assert.equal(new Set(credentials).size, credentials.length, "credentials were used twice");
       await playing(player, spectator);
-      await until("all transports are connected", async () => {
-        const stats = await Promise.all([host, player].map((each) => each.run("stats")));
-        return stats.every(({ states }) => states.every((state) => state === "connected"));
-      }, RECOVERY);
+      await until(
+        "all transports are connected",
+        async () => {
+          const stats = await Promise.all([host, player].map((each) => each.run("stats")));
+          return stats.every(({ states }) => states.every((state) => state === "connected"));
+        },
+        RECOVERY,
+      );
       say(`${way}: ICE restarted ${credentials.length} times`);
     });
 
@@ -181,7 +192,11 @@ for (const { way, options, protocol, engine } of WAYS) {
       await playing(player, spectator);
       await host.run("forgetMessages");
       await player.run("sendMessages", 1_000, 20);
-      await until("messages arrive again", async () => (await host.run("receivedCounts")).good === 20, RECOVERY);
+      await until(
+        "messages arrive again",
+        async () => (await host.run("receivedCounts")).good === 20,
+        RECOVERY,
+      );
       say(`${way}: the host is back on new transports`);
     });
 

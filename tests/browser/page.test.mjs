@@ -113,9 +113,17 @@ describe("an evening of netplay", { concurrency: false }, () => {
     ]) {
       await player.page.keyboard.down(key);
       const near = (position) => position !== null && Math.abs(position - target) < 12;
-      await until(`${key} moves the paddle at the host`, async () => near(await paddle(host, "#canvas")), 5_000);
+      await until(
+        `${key} moves the paddle at the host`,
+        async () => near(await paddle(host, "#canvas")),
+        5_000,
+      );
       await until(`${key} moves it for the player`, async () => near(await paddle(player, "#video")), 2_000);
-      await until(`${key} moves it for the spectator`, async () => near(await paddle(spectator, "#video")), 2_000);
+      await until(
+        `${key} moves it for the spectator`,
+        async () => near(await paddle(spectator, "#video")),
+        2_000,
+      );
       await player.page.keyboard.up(key);
     }
     say("the paddle follows the player's keys");
@@ -157,7 +165,9 @@ describe("an evening of netplay", { concurrency: false }, () => {
     await shows(host, "n-fps", 20, 75);
     await shows(host, "n-delay", 0, 250);
     await shows(spectator, "n-fps", 20, 75);
-    const [fps, delay, roundTrip] = await Promise.all(["n-fps", "n-delay", "n-rtt"].map((id) => number(player, id)));
+    const [fps, delay, roundTrip] = await Promise.all(
+      ["n-fps", "n-delay", "n-rtt"].map((id) => number(player, id)),
+    );
     say(`the player sees ${fps} fps, input delay ${delay} ms, round trip ${roundTrip} ms`);
   });
 

@@ -105,7 +105,8 @@ export class MediaGraph extends Emitter<GraphEvents> {
   /** Send on our data channel; false if it is not open, or so far behind that the message would only be late. */
   sendData(message: Uint8Array): boolean {
     const channel = this.#dataProducer;
-    if (channel === null || channel.readyState !== "open" || channel.bufferedAmount > MAX_QUEUED) return false;
+    if (channel === null || channel.readyState !== "open" || channel.bufferedAmount > MAX_QUEUED)
+      return false;
     channel.send(message);
     return true;
   }
@@ -145,7 +146,10 @@ export class MediaGraph extends Emitter<GraphEvents> {
     this.#dataConsumed.set(id, null);
     try {
       const transport = await this.#receiving();
-      const info = await this.#signaling.request("consumedata", { dataProducerId: id, transportId: transport.id });
+      const info = await this.#signaling.request("consumedata", {
+        dataProducerId: id,
+        transportId: transport.id,
+      });
       if (info.label !== wanted) return; // keep the id: asking again would tell the same
       const consumer = await transport.consumeData(info);
       if (!this.#dataConsumed.has(id)) {
@@ -153,6 +157,7 @@ export class MediaGraph extends Emitter<GraphEvents> {
         return;
       }
       this.#dataConsumed.set(id, consumer);
+      consumer.binaryType = "arraybuffer"; // some browsers would give blobs, which are read too late
       consumer.on("message", (data: unknown) => this.emit("data", { channel: id, data }));
       consumer.on("close", () => this.producerClosed(id));
     } catch (error) {
@@ -196,7 +201,8 @@ export class MediaGraph extends Emitter<GraphEvents> {
     const { video, audio, sendData, videoOptions } = this.#plan;
     if (video === undefined && audio === undefined && sendData === undefined) return;
     const transport = await this.#sending();
-    if (video !== undefined) this.#producers.push(await transport.produce(this.#videoOptions(video, videoOptions)));
+    if (video !== undefined)
+      this.#producers.push(await transport.produce(this.#videoOptions(video, videoOptions)));
     if (audio !== undefined) {
       this.#producers.push(
         await transport.produce({
@@ -250,7 +256,9 @@ export class MediaGraph extends Emitter<GraphEvents> {
     this.#transports.push(transport);
     const { id } = transport;
     transport.on("connect", ({ dtlsParameters }, done, failed) => {
-      this.#signaling.request("sfu-connect-transport", { transportId: id, dtlsParameters }).then(() => done(), failed);
+      this.#signaling
+        .request("sfu-connect-transport", { transportId: id, dtlsParameters })
+        .then(() => done(), failed);
     });
     transport.on("produce", ({ kind, rtpParameters, appData }, done, failed) => {
       this.#signaling
@@ -276,7 +284,9 @@ export class MediaGraph extends Emitter<GraphEvents> {
 
   #videoOptions(track: MediaStreamTrack, options: VideoOptions = {}): types.ProducerOptions {
     const wanted = `video/${options.codec ?? "auto"}`;
-    const codec = this.#device.sendRtpCapabilities.codecs?.find((each) => each.mimeType.toLowerCase() === wanted);
+    const codec = this.#device.sendRtpCapabilities.codecs?.find(
+      (each) => each.mimeType.toLowerCase() === wanted,
+    );
     return {
       track,
       stopTracks: false,

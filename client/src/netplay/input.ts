@@ -90,12 +90,16 @@ export function decodeUntrusted(data: unknown): Message | null {
       : null;
   }
   if (t === "d") {
-    return integer(p, 0, MAX_PLAYER) && integer(v, 0, 60_000) ? { type: "delay", player: p, milliseconds: v } : null;
+    return integer(p, 0, MAX_PLAYER) && integer(v, 0, 60_000)
+      ? { type: "delay", player: p, milliseconds: v }
+      : null;
   }
   if (t !== undefined) return null;
   if (Array.isArray(state)) {
     const legal = state.length === INPUT_COUNT && state.every((each) => integer(each, -MAX_VALUE, MAX_VALUE));
-    return legal && integer(player, 0, MAX_PLAYER) ? { type: "snapshot", player, values: state as number[] } : null;
+    return legal && integer(player, 0, MAX_PLAYER)
+      ? { type: "snapshot", player, values: state as number[] }
+      : null;
   }
   return input(0, player, index, level);
 }

@@ -137,7 +137,8 @@ export class MediaSession extends Emitter<MediaEvents> {
     graph.on("open", () => this.emit("open", undefined));
     graph.on("connection", ({ transport, state }) => {
       if (isRecoveryInput(state)) this.#feed(transport, state);
-      if (graph.transports.every((transport) => transport.connectionState === "connected")) this.#enter("connected");
+      if (graph.transports.every((transport) => transport.connectionState === "connected"))
+        this.#enter("connected");
       else if (state === "disconnected" || state === "failed") this.#enter("recovering");
     });
     await graph.build();
@@ -156,7 +157,9 @@ export class MediaSession extends Emitter<MediaEvents> {
     this.#clock.clearTimeout(watch.timer);
     watch.state = step.state;
     watch.timer =
-      step.timer === undefined ? null : this.#clock.setTimeout(() => this.#feed(transport, "timer"), step.timer);
+      step.timer === undefined
+        ? null
+        : this.#clock.setTimeout(() => this.#feed(transport, "timer"), step.timer);
     if (step.action === "restart") void this.#restart(transport);
     else if (step.action === "rebuild") void this.rebuild();
   }

@@ -86,7 +86,10 @@ export interface MemberExtra {
 
 /** Every request: its payload and what its acknowledgement carries. */
 export interface Requests {
-  "open-room": { payload: { extra: MemberExtra; maxPlayers: number; password: string | null }; result: undefined };
+  "open-room": {
+    payload: { extra: MemberExtra; maxPlayers: number; password: string | null };
+    result: undefined;
+  };
   "join-room": { payload: { extra: MemberExtra; password: string | null }; result: unknown };
   "leave-room": { payload: { roomName: string; reason?: string }; result: undefined };
   "update-player-slot": { payload: { roomName: string; playerSlot: number }; result: undefined };
@@ -148,7 +151,9 @@ export const SERVER_EVENTS = [
 export type ServerEvent = (typeof SERVER_EVENTS)[number];
 
 function record(value: unknown): Record<string, unknown> | null {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : null;
+  return typeof value === "object" && value !== null && !Array.isArray(value)
+    ? (value as Record<string, unknown>)
+    : null;
 }
 
 function text(value: unknown): string | null {
@@ -175,7 +180,8 @@ export function parseRooms(value: unknown): RoomSummary[] {
       players,
       maxPlayers: count(entry["max"], 4),
       hasPassword: entry["hasPassword"] === true,
-      mode: entry["netplay_mode"] === "delay_sync" || entry["netplay_mode"] === 1 ? "delay_sync" : "live_stream",
+      mode:
+        entry["netplay_mode"] === "delay_sync" || entry["netplay_mode"] === 1 ? "delay_sync" : "live_stream",
       game: text(entry["rom_name"]),
     });
   }

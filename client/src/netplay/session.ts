@@ -239,7 +239,10 @@ export class NetplaySession extends Emitter<SessionEvents> {
           input_mode: "unorderedRelay",
           ...(spectator ? { is_spectator: true } : {}),
         };
-        const answer = await this.#signaling.request("join-room", { extra, password: options.password ?? null });
+        const answer = await this.#signaling.request("join-room", {
+          extra,
+          password: options.password ?? null,
+        });
         if (typeof (answer as { redirect?: unknown } | null)?.redirect === "string") {
           throw new RequestError("This room is on another server of the group.", "refused", answer);
         }
@@ -283,7 +286,9 @@ export class NetplaySession extends Emitter<SessionEvents> {
     const room = this.#room;
     if (room === null) return;
     this.#sender?.release();
-    const told = this.#signaling.request("leave-room", { roomName: room.name }, LEAVE_TIMEOUT).catch(() => undefined);
+    const told = this.#signaling
+      .request("leave-room", { roomName: room.name }, LEAVE_TIMEOUT)
+      .catch(() => undefined);
     this.#out("left", "");
     await told;
   }
@@ -300,7 +305,10 @@ export class NetplaySession extends Emitter<SessionEvents> {
 
   async #enterRoom(name: string, membership: Membership): Promise<void> {
     if (this.#state !== "lobby") {
-      throw new RequestError(this.#room === null ? "There is no connection yet." : "Leave this room first.", "offline");
+      throw new RequestError(
+        this.#room === null ? "There is no connection yet." : "Leave this room first.",
+        "offline",
+      );
     }
     this.#enter("entering");
     this.#room = emptyRoom(name);
@@ -325,7 +333,8 @@ export class NetplaySession extends Emitter<SessionEvents> {
     for (let attempt = 0; attempt < REJOIN_ATTEMPTS; attempt += 1) {
       if (attempt > 0) await pause(this.#clock, REJOIN_DELAY);
       // Somebody left, or the link went again: then another rejoin takes over.
-      if (this.#state !== "rejoining" || this.#membership !== membership || !this.#signaling.connected) return;
+      if (this.#state !== "rejoining" || this.#membership !== membership || !this.#signaling.connected)
+        return;
       try {
         await membership?.enter();
         this.#enter("room");
@@ -387,7 +396,11 @@ export class NetplaySession extends Emitter<SessionEvents> {
       this.#sender = null;
       return;
     }
-    const sender = new InputSender((message) => this.#media?.sendData(message) ?? false, this.#clock, this.slot);
+    const sender = new InputSender(
+      (message) => this.#media?.sendData(message) ?? false,
+      this.#clock,
+      this.slot,
+    );
     sender.on("delay", (sample) => this.#measured(sample));
     this.#sender = sender;
   }
@@ -444,7 +457,13 @@ export class NetplaySession extends Emitter<SessionEvents> {
       this.#hostLeft(after);
       return;
     }
-    if (guest && this.#media !== null && before.me !== null && after.me !== null && before.me.slot !== after.me.slot) {
+    if (
+      guest &&
+      this.#media !== null &&
+      before.me !== null &&
+      after.me !== null &&
+      before.me.slot !== after.me.slot
+    ) {
       this.#seatChanged(before.me.slot, after.me.slot);
     }
   }

@@ -224,10 +224,7 @@ export class Signaling extends Emitter<SignalingEvents> {
         return;
       }
       this.#enter("connecting");
-      this.#retry = this.#clock.setTimeout(
-        () => socket.connect(),
-        REFUSAL_DELAY * 2 ** (this.#refusals - 1),
-      );
+      this.#retry = this.#clock.setTimeout(() => socket.connect(), REFUSAL_DELAY * 2 ** (this.#refusals - 1));
     });
     socket.on("disconnect", (reason: string) => {
       if (this.#state === "closed") return;

@@ -120,8 +120,7 @@ export function collect(reports: readonly Iterable<[string, unknown]>[], at: num
 /** Rates between two snapshots. Counters that went back (new transports) count from zero. */
 export function summarize(before: Snapshot, now: Snapshot, inputDelay: number | null): LiveStats {
   const seconds = Math.max(now.at - before.at, 1) / 1_000;
-  const delta = (key: Counter): number =>
-    now[key] >= before[key] ? now[key] - before[key] : now[key];
+  const delta = (key: Counter): number => (now[key] >= before[key] ? now[key] - before[key] : now[key]);
   const emitted = delta("bufferEmitted");
   const lost = Math.max(delta("packetsLost"), 0);
   const expected = lost + delta("packetsReceived");
@@ -180,7 +179,9 @@ export class StatsSampler {
     const reports = await Promise.allSettled(transports.map((transport) => transport.getStats()));
     if (this.#stopped) return;
     const now = collect(
-      reports.flatMap((report) => (report.status === "fulfilled" ? [report.value as Iterable<[string, unknown]>] : [])),
+      reports.flatMap((report) =>
+        report.status === "fulfilled" ? [report.value as Iterable<[string, unknown]>] : [],
+      ),
       this.#clock.now(),
     );
     if (this.#before !== null) this.#report(summarize(this.#before, now, this.#inputDelay()));

@@ -24,7 +24,15 @@ export class Controls {
     this.#report = report;
     window.addEventListener("keydown", (event) => {
       const press = KEYS[event.code];
-      if (press === undefined || !active() || event.ctrlKey || event.altKey || event.metaKey || isField(event.target)) return;
+      if (
+        press === undefined ||
+        !active() ||
+        event.ctrlKey ||
+        event.altKey ||
+        event.metaKey ||
+        isField(event.target)
+      )
+        return;
       event.preventDefault();
       this.#hold(event.code, press);
     });
@@ -74,6 +82,8 @@ export class Controls {
 
 function isField(target: EventTarget | null): boolean {
   return (
-    target instanceof HTMLInputElement || target instanceof HTMLSelectElement || target instanceof HTMLTextAreaElement
+    target instanceof HTMLInputElement ||
+    target instanceof HTMLSelectElement ||
+    target instanceof HTMLTextAreaElement
   );
 }

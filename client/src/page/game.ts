@@ -72,7 +72,10 @@ export function step(state: GameState, controls: Pair<Controls>): { state: GameS
   if (moved.phase === "play") return { state: play(moved, events), events };
   if (moved.wait > 1) return { state: { ...moved, wait: moved.wait - 1 }, events };
   if (moved.phase === "over") {
-    return { state: { ...newGame(moved.seed), tick: moved.tick, paddles: moved.paddles, server: moved.server }, events };
+    return {
+      state: { ...newGame(moved.seed), tick: moved.tick, paddles: moved.paddles, server: moved.server },
+      events,
+    };
   }
   events.push("serve");
   return { state: serve(moved), events };
@@ -122,7 +125,8 @@ function play(state: GameState, events: GameEvent[]): GameState {
   }
   const side: Side = vx < 0 ? 0 : 1;
   // The line the ball's leading edge must cross to meet the paddle; crossing it, not being behind it, is a hit.
-  const line = side === 0 ? PADDLE.inset + PADDLE.width + half : FIELD.width - PADDLE.inset - PADDLE.width - half;
+  const line =
+    side === 0 ? PADDLE.inset + PADDLE.width + half : FIELD.width - PADDLE.inset - PADDLE.width - half;
   const crossed = side === 0 ? before >= line && x < line : before <= line && x > line;
   const offset = (y - (state.paddles[side] + PADDLE.height / 2)) / (PADDLE.height / 2 + half);
   if (crossed && Math.abs(offset) <= 1) {
@@ -136,7 +140,8 @@ function play(state: GameState, events: GameEvent[]): GameState {
   if (x >= -BALL.size && x <= FIELD.width + BALL.size) return { ...state, ball: { x, y, vx, vy }, rally };
 
   const winner: Side = x < 0 ? 1 : 0;
-  const score: Pair<number> = winner === 0 ? [state.score[0] + 1, state.score[1]] : [state.score[0], state.score[1] + 1];
+  const score: Pair<number> =
+    winner === 0 ? [state.score[0] + 1, state.score[1]] : [state.score[0], state.score[1] + 1];
   const won = score[winner] >= WINNING_SCORE;
   events.push(won ? "win" : "point");
   return {

@@ -48,7 +48,8 @@ export class Guest {
     if (!response.ok) throw new Error(refusal(response.status));
     const answer: unknown = await response.json().catch(() => null);
     const { token, sub, expires } = (answer ?? {}) as Record<string, unknown>;
-    if (typeof token !== "string" || token === "") throw new Error("The server gave no token. Is this a trio-sfu server?");
+    if (typeof token !== "string" || token === "")
+      throw new Error("The server gave no token. Is this a trio-sfu server?");
     this.#token = {
       token,
       sub: typeof sub === "string" && sub !== "" ? sub : this.#name,
@@ -66,7 +67,8 @@ function lifetime(expires: unknown): number {
 }
 
 function refusal(status: number): string {
-  if (status === 400 || status === 422) return "The server does not accept this name. Use 1 to 20 letters, digits or spaces.";
+  if (status === 400 || status === 422)
+    return "The server does not accept this name. Use 1 to 20 letters, digits or spaces.";
   if (status === 401 || status === 403) return "This server has accounts of its own: sign in there first.";
   if (status === 404) return "This server does not take guests. Its operator can start it with --standalone.";
   if (status === 429) return "That was too often. Wait a moment, then try again.";

@@ -1,7 +1,17 @@
 /** The host's side: runs the game at 60 Hz, paints it, plays it, and gives it as two tracks. */
 
 import { BUTTONS, type Input, type Member, isPlayer } from "../netplay/index.js";
-import { type Controls, type GameEvent, type GameState, IDLE, type Side, TICK_RATE, computer, newGame, step } from "./game.js";
+import {
+  type Controls,
+  type GameEvent,
+  type GameState,
+  IDLE,
+  type Side,
+  TICK_RATE,
+  computer,
+  newGame,
+  step,
+} from "./game.js";
 import { Renderer } from "./render.js";
 import { Sound } from "./sound.js";
 

@@ -49,12 +49,14 @@ export class Lobby {
 
   /** Show the rooms. The button that has the focus keeps it, though the list is made anew. */
   render(rooms: readonly RoomSummary[]): void {
-    const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset["key"] : undefined;
+    const focused =
+      document.activeElement instanceof HTMLElement ? document.activeElement.dataset["key"] : undefined;
     this.#list.replaceChildren(...rooms.map((room) => this.#row(room)));
     this.#none.hidden = rooms.length > 0;
     say(this.#count, rooms.length === 0 ? "" : rooms.length === 1 ? "1 open" : `${rooms.length} open`);
     if (focused === undefined) return;
-    for (const each of this.#list.querySelectorAll("button")) if (each.dataset["key"] === focused) each.focus();
+    for (const each of this.#list.querySelectorAll("button"))
+      if (each.dataset["key"] === focused) each.focus();
   }
 
   #row(room: RoomSummary): HTMLLIElement {
@@ -104,6 +106,8 @@ export function askPassword(): Promise<string | null> {
   dialog.showModal();
   input.focus();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "ok" ? input.value : null), { once: true });
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "ok" ? input.value : null), {
+      once: true,
+    });
   });
 }

@@ -86,7 +86,8 @@ class Page {
       setting.write("name", name);
       byId("account", HTMLElement).hidden = false;
       say(byId("who", HTMLElement), this.#guest.name);
-      if (this.#guest.name !== name) notify(`Somebody is called ${name} already: you are ${this.#guest.name}.`);
+      if (this.#guest.name !== name)
+        notify(`Somebody is called ${name} already: you are ${this.#guest.name}.`);
       this.#lobby.suggest(this.#guest.name);
       this.#show("lobby");
     } catch (error) {
@@ -156,7 +157,9 @@ class Page {
     if (state === "refused" || state === "replaced") {
       this.#show("welcome");
       this.#nameError(
-        state === "replaced" ? "You continued in another window. Continue here?" : explain(new RequestError("unauthorized", "refused")),
+        state === "replaced"
+          ? "You continued in another window. Continue here?"
+          : explain(new RequestError("unauthorized", "refused")),
       );
     }
   }
@@ -286,7 +289,9 @@ class Page {
   #show(view: View): void {
     const changed = byId(view, HTMLElement).hidden;
     for (const each of VIEWS) byId(each, HTMLElement).hidden = each !== view;
-    if (changed) byId(`${view}-title`, HTMLElement).focus();
+    const title = byId(`${view}-title`, HTMLElement);
+    document.title = `${title.textContent} – trio-sfu`;
+    if (changed) title.focus();
   }
 }
 

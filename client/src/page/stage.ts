@@ -117,7 +117,9 @@ export class Stage {
     if (!isPlayer(member)) return "watching";
     if (member !== challenger) return `seat ${member.slot + 1}, next`;
     const delay = this.#delays.get(member.slot);
-    return delay === undefined ? `seat ${member.slot + 1}` : `seat ${member.slot + 1} · ${Math.round(delay)} ms`;
+    return delay === undefined
+      ? `seat ${member.slot + 1}`
+      : `seat ${member.slot + 1} · ${Math.round(delay)} ms`;
   }
 
   #seats(room: RoomView, role: Role, seats: number): void {

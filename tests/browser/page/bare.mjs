@@ -85,7 +85,10 @@ class Bare {
     const extra = { ...this.#extra(room, 0), room_phase: "running", spectator_mode: 1, rom_name: "Clock" };
     await this.call("open-room", { extra, maxPlayers: 4, password: null });
     await Promise.all([
-      this.call("update-player-metadata", { roomName: room, metadata: { coreId: "test", systemType: "test" } }),
+      this.call("update-player-metadata", {
+        roomName: room,
+        metadata: { coreId: "test", systemType: "test" },
+      }),
       this.call("join-room", { extra, password: null }),
     ]);
     this.#listen({ media: false });
@@ -150,10 +153,12 @@ class Bare {
 
   async #transport(direction) {
     const info = await this.call("sfu-create-transport", { direction });
-    if (this.#options.tcpOnly) info.iceCandidates = info.iceCandidates.filter(({ protocol }) => protocol === "tcp");
+    if (this.#options.tcpOnly)
+      info.iceCandidates = info.iceCandidates.filter(({ protocol }) => protocol === "tcp");
     const transport =
       direction === "send" ? this.device.createSendTransport(info) : this.device.createRecvTransport(info);
-    const answer = (request, done, failed) => request.then((id) => done(id === true ? undefined : { id }), failed);
+    const answer = (request, done, failed) =>
+      request.then((id) => done(id === true ? undefined : { id }), failed);
     const transportId = transport.id;
     transport.on("connect", ({ dtlsParameters }, done, failed) =>
       answer(this.call("sfu-connect-transport", { transportId, dtlsParameters }), done, failed),
@@ -162,7 +167,11 @@ class Bare {
       answer(this.call("sfu-produce", { transportId, kind, rtpParameters, appData }), done, failed),
     );
     transport.on("producedata", ({ sctpStreamParameters, label, protocol, appData }, done, failed) =>
-      answer(this.call("producedata", { transportId, sctpStreamParameters, label, protocol, appData }), done, failed),
+      answer(
+        this.call("producedata", { transportId, sctpStreamParameters, label, protocol, appData }),
+        done,
+        failed,
+      ),
     );
     return transport;
   }
@@ -304,7 +313,14 @@ class Bare {
     watching = false;
     ages.sort((a, b) => a - b);
     const at = (share) => ages[Math.min(Math.floor(ages.length * share), ages.length - 1)] ?? null;
-    return { frames: ages.length, unreadable, width: video.videoWidth, p50: at(0.5), p95: at(0.95), max: at(1) };
+    return {
+      frames: ages.length,
+      unreadable,
+      width: video.videoWidth,
+      p50: at(0.5),
+      p95: at(0.95),
+      max: at(1),
+    };
   }
 
   #analyser = null;
@@ -322,7 +338,10 @@ class Bare {
     const spectrum = new Float32Array(analyser.frequencyBinCount);
     analyser.getFloatFrequencyData(spectrum);
     const loudest = spectrum.reduce((best, level, bin) => (level > spectrum[best] ? bin : best), 0);
-    return { frequency: (loudest * analyser.context.sampleRate) / analyser.fftSize, level: spectrum[loudest] };
+    return {
+      frequency: (loudest * analyser.context.sampleRate) / analyser.fftSize,
+      level: spectrum[loudest],
+    };
   }
 
   /** Join late: milliseconds from asking to consume to the first frame on screen. */

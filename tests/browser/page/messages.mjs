@@ -10,7 +10,7 @@ function contents(number) {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
     return state >>> 24;
   };
-  const length = MIN_LENGTH + ((next() << 8) | next()) % (MAX_LENGTH - MIN_LENGTH);
+  const length = MIN_LENGTH + (((next() << 8) | next()) % (MAX_LENGTH - MIN_LENGTH));
   return Uint8Array.from({ length }, next);
 }
 
@@ -28,5 +28,7 @@ export function numberOf(data) {
   const number = new DataView(data).getUint32(0);
   const expected = message(number);
   const bytes = new Uint8Array(data);
-  return bytes.length === expected.length && bytes.every((byte, index) => byte === expected[index]) ? number : -1;
+  return bytes.length === expected.length && bytes.every((byte, index) => byte === expected[index])
+    ? number
+    : -1;
 }

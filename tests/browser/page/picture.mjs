@@ -44,7 +44,12 @@ export function paint(context, now, frame) {
   }
   bitsOf(Math.floor(now) >>> 0, frame & 0xff).forEach((bit, index) => {
     context.fillStyle = bit ? "#fff" : "#000";
-    context.fillRect(LEFT + (index % COLUMNS) * BLOCK, TOP + Math.floor(index / COLUMNS) * BLOCK, BLOCK, BLOCK);
+    context.fillRect(
+      LEFT + (index % COLUMNS) * BLOCK,
+      TOP + Math.floor(index / COLUMNS) * BLOCK,
+      BLOCK,
+      BLOCK,
+    );
   });
 }
 
