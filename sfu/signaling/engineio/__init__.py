@@ -1,0 +1,1 @@
+"""Engine.IO protocol version 4: packets, sessions and the two transports that carry them."""

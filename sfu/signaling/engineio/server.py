@@ -1,0 +1,262 @@
+"""The Engine.IO server: its sessions, and the requests that open and feed them.
+
+Requests are refused as the original server does, status 400 and ``{"code": n, "message": text}``.
+"""
+
+from __future__ import annotations
+
+import enum
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import structlog
+import trio
+
+from sfu.signaling.engineio.codec import EngineIoError, encode_open, encode_payload
+from sfu.signaling.engineio.session import CloseReason, Link, Session, SessionHandler
+from sfu.signaling.http import HttpError, Request, Response, error_response, json_response
+from sfu.signaling.settings import SignalingSettings
+from sfu.signaling.websocket import ServerWebSocket
+
+log = structlog.get_logger(__name__)
+
+SID_BYTES = 15
+"""Random bytes in a session id: 20 characters of URL-safe base64."""
+
+T = TypeVar("T")
+
+
+class Refusal(enum.Enum):
+    """Why a request is refused: code and message on the wire."""
+
+    UNKNOWN_TRANSPORT = (0, "Transport unknown")
+    UNKNOWN_SID = (1, "Session ID unknown")
+    BAD_METHOD = (2, "Bad handshake method")
+    BAD_REQUEST = (3, "Bad request")
+    FORBIDDEN = (4, "Forbidden")
+    UNSUPPORTED_VERSION = (5, "Unsupported protocol version")
+
+    def response(self) -> Response:
+        """The answer that says so."""
+        code, message = self.value
+        return json_response({"code": code, "message": message}, 403 if self is Refusal.FORBIDDEN else 400)
+
+
+class ClientGone(Exception):
+    """The client closed its connection before it had its answer."""
+
+
+class Exchange(Protocol):
+    """One HTTP request that is being answered."""
+
+    @property
+    def request(self) -> Request: ...
+
+    async def read_body(self, limit: int) -> bytes:
+        """The request body.
+
+        Raises:
+            HttpError: more than ``limit`` bytes, malformed, or too slow.
+            ClientGone: it ended early.
+        """
+        ...
+
+    async def while_connected(self, wait: Callable[[], Awaitable[T]]) -> T:
+        """Run something that takes long.
+
+        Raises:
+            ClientGone: the client went meanwhile, and what ran was cancelled.
+        """
+        ...
+
+    async def respond(self, response: Response) -> None:
+        """Answer.
+
+        Raises:
+            ClientGone: there is nobody to take it.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A WebSocket request that may be accepted."""
+
+    request: Request
+    session: Session | None
+    """The session it wants to take over, which is reserved for it; None for a new one."""
+
+
+class EngineServer:
+    """Sessions by id. ``nursery`` owns their tasks."""
+
+    def __init__(
+        self,
+        settings: SignalingSettings,
+        make_handler: Callable[[Session, Request], SessionHandler],
+        nursery: trio.Nursery,
+    ) -> None:
+        """
+        Args:
+            settings: limits and times.
+            make_handler: makes the layer above of a new session, from the request that opened it.
+            nursery: where sessions run.
+        """
+        self._settings = settings
+        self._make_handler = make_handler
+        self._nursery = nursery
+        self._sessions: dict[str, Session] = {}
+        self._closing = False
+
+    @property
+    def session_count(self) -> int:
+        """Sessions that have not ended."""
+        return len(self._sessions)
+
+    def close_all(self) -> None:
+        """Shut down: every session ends, new ones are refused."""
+        self._closing = True
+        for session in list(self._sessions.values()):
+            session.close(CloseReason.SHUTTING_DOWN, flush=True)
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    async def serve_untrusted(self, exchange: Exchange) -> None:
+        """Answer a request without WebSocket upgrade.
+
+        Raises:
+            ClientGone: see :class:`Exchange`.
+        """
+        request = exchange.request
+        transport = request.query_one("transport")
+        sid = request.query_one("sid")
+        if transport not in ("polling", "websocket"):
+            return await exchange.respond(Refusal.UNKNOWN_TRANSPORT.response())
+        if sid is not None:
+            session = self._sessions.get(sid)
+            if session is None:
+                return await exchange.respond(Refusal.UNKNOWN_SID.response())
+            if transport == "websocket" or session.link is Link.WEBSOCKET:
+                return await exchange.respond(Refusal.BAD_REQUEST.response())
+            match request.method:
+                case "GET":
+                    return await self._poll(exchange, session)
+                case "POST":
+                    return await self._post_untrusted(exchange, session)
+            return await exchange.respond(Refusal.BAD_REQUEST.response())
+        if request.method != "GET":
+            return await exchange.respond(Refusal.BAD_METHOD.response())
+        if transport == "websocket":
+            return await exchange.respond(Refusal.BAD_REQUEST.response())
+        if request.query_one("EIO") != "4":
+            return await exchange.respond(Refusal.UNSUPPORTED_VERSION.response())
+        if (full := self._no_room()) is not None:
+            return await exchange.respond(full)
+        session = await self._open(request, Link.POLLING)
+        await self._answer_poll(exchange, session)
+        return None
+
+    def admit_websocket(self, request: Request) -> Ticket | Response:
+        """Whether a WebSocket request may be accepted, and for which session; otherwise the refusal."""
+        transport = request.query_one("transport")
+        sid = request.query_one("sid")
+        if transport not in ("polling", "websocket"):
+            return Refusal.UNKNOWN_TRANSPORT.response()
+        if transport == "polling":
+            return Refusal.BAD_REQUEST.response()
+        if sid is not None:
+            session = self._sessions.get(sid)
+            if session is None:
+                return Refusal.UNKNOWN_SID.response()
+            return Ticket(request, session) if session.attach() else Refusal.BAD_REQUEST.response()
+        if request.query_one("EIO") != "4":
+            return Refusal.UNSUPPORTED_VERSION.response()
+        return self._no_room() or Ticket(request, None)
+
+    def withdraw(self, ticket: Ticket) -> None:
+        """The WebSocket of a ticket did not come to anything. Harmless after it did."""
+        if ticket.session is not None:
+            ticket.session.detach()
+
+    async def serve_websocket_untrusted(self, ticket: Ticket, websocket: ServerWebSocket) -> None:
+        """Use an accepted WebSocket until it or its session ends."""
+        session = ticket.session
+        if session is None:
+            session = await self._open(ticket.request, Link.WEBSOCKET)
+        elif not await session.upgrade_untrusted(websocket):
+            return
+        await session.serve_websocket_untrusted(websocket)
+
+    # --- sessions ---------------------------------------------------------------------------------
+
+    def _no_room(self) -> Response | None:
+        if self._closing or len(self._sessions) >= self._settings.max_sessions:
+            return error_response(503, "too many sessions")
+        return None
+
+    async def _open(self, request: Request, link: Link) -> Session:
+        session = Session(secrets.token_urlsafe(SID_BYTES), link, self._settings, self._forget)
+        opening = encode_open(
+            sid=session.sid,
+            upgrades=["websocket"] if link is Link.POLLING else [],
+            ping_interval=self._settings.ping_interval,
+            ping_timeout=self._settings.ping_timeout,
+            max_payload=self._settings.max_payload,
+        )
+        session.send([opening], len(opening))
+        self._sessions[session.sid] = session
+        await self._nursery.start(self._run, session, self._make_handler(session, request))
+        return session
+
+    async def _run(
+        self, session: Session, handler: SessionHandler, *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        try:
+            await session.run(handler, task_status=task_status)
+        except Exception:
+            log.exception("session failed")
+
+    def _forget(self, session: Session) -> None:
+        del self._sessions[session.sid]
+
+    async def _poll(self, exchange: Exchange, session: Session) -> None:
+        if session.polling:
+            session.close(CloseReason.TRANSPORT_ERROR)
+            await exchange.respond(Refusal.BAD_REQUEST.response())
+        else:
+            await self._answer_poll(exchange, session)
+
+    async def _answer_poll(self, exchange: Exchange, session: Session) -> None:
+        session.polling = True
+        try:
+            # The client may poll again as soon as it has the answer, before this task knows that it has
+            # been sent.
+            try:
+                frames = await exchange.while_connected(session.wait_for_frames)
+            finally:
+                session.polling = False
+            await exchange.respond(
+                Response(200, [("Content-Type", "text/plain; charset=UTF-8")], encode_payload(frames))
+            )
+        except (ClientGone, trio.Cancelled):
+            session.close(CloseReason.TRANSPORT_ERROR)
+            raise
+
+    async def _post_untrusted(self, exchange: Exchange, session: Session) -> None:
+        if session.posting:
+            session.close(CloseReason.TRANSPORT_ERROR)
+            return await exchange.respond(Refusal.BAD_REQUEST.response())
+        session.posting = True
+        try:
+            body = await exchange.read_body(self._settings.max_payload)
+            await session.receive_payload_untrusted(body)
+        except EngineIoError:
+            return await exchange.respond(Refusal.BAD_REQUEST.response())
+        except (ClientGone, HttpError, trio.Cancelled):
+            session.close(CloseReason.TRANSPORT_ERROR)
+            raise
+        finally:
+            session.posting = False
+        return await exchange.respond(Response(200, [("Content-Type", "text/plain; charset=UTF-8")], b"ok"))

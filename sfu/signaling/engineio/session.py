@@ -1,0 +1,349 @@
+"""One Engine.IO session: a client's place while its transports come and go.
+
+Which transport carries packets is a small state machine, :class:`Link`:
+
+* A session begins in POLLING or, when the client connects by WebSocket at once, in WEBSOCKET.
+* A WebSocket that names the session's id makes it PROBING. Polling goes on as before.
+* When that WebSocket sends ``2probe`` it is answered ``3probe`` and the session is PROBED: polling goes
+  on, but a poll is no longer held, so that the client can stop polling.
+* ``5`` on the WebSocket makes it WEBSOCKET for good. The client has waited for its last poll and post to
+  be answered before it sends that, so nothing is lost or overtaken.
+* Anything else on the WebSocket, its end, or no ``5`` in time brings the session back to POLLING.
+* Every state can become CLOSED, and nothing leaves that.
+
+The steps that are not in the table are refused before they are taken, so a missing entry is a bug of ours.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import trio
+
+from sfu.signaling.engineio.codec import (
+    CLOSE_FRAME,
+    NOOP_FRAME,
+    PING_FRAME,
+    PROBE_ANSWER_FRAME,
+    PROBE_FRAME,
+    UPGRADE_FRAME,
+    EngineIoError,
+    Frame,
+    Packet,
+    PacketType,
+    decode_frame_untrusted,
+    decode_payload_untrusted,
+    frame_size,
+)
+from sfu.signaling.engineio.outbox import Outbox
+from sfu.signaling.settings import SignalingSettings
+from sfu.signaling.websocket import ServerWebSocket, WebSocketClosed
+
+NOOP_DELAY = 0.1
+"""Seconds that a poll waits for data while a WebSocket is taking over."""
+
+MAX_POLL_BYTES = 1_000_000
+"""Frames beyond this wait for the next poll."""
+
+PACKETS_PER_TURN = 256
+"""Packets of one payload handled before other tasks get a turn."""
+
+
+class Link(enum.Enum):
+    """Which transport the session is on."""
+
+    POLLING = enum.auto()
+    PROBING = enum.auto()
+    PROBED = enum.auto()
+    WEBSOCKET = enum.auto()
+    CLOSED = enum.auto()
+
+
+class Step(enum.Enum):
+    """What can change it."""
+
+    ATTACH = enum.auto()
+    """A WebSocket wants to take over."""
+    PROBE = enum.auto()
+    """It has been probed."""
+    UPGRADE = enum.auto()
+    """It takes over."""
+    ABANDON = enum.auto()
+    """It failed to."""
+    CLOSE = enum.auto()
+    """The session ends."""
+
+
+TRANSITIONS: dict[tuple[Link, Step], Link] = {
+    (Link.POLLING, Step.ATTACH): Link.PROBING,
+    (Link.PROBING, Step.PROBE): Link.PROBED,
+    (Link.PROBED, Step.UPGRADE): Link.WEBSOCKET,
+    (Link.PROBING, Step.ABANDON): Link.POLLING,
+    (Link.PROBED, Step.ABANDON): Link.POLLING,
+    (Link.POLLING, Step.CLOSE): Link.CLOSED,
+    (Link.PROBING, Step.CLOSE): Link.CLOSED,
+    (Link.PROBED, Step.CLOSE): Link.CLOSED,
+    (Link.WEBSOCKET, Step.CLOSE): Link.CLOSED,
+}
+
+
+class CloseReason(enum.StrEnum):
+    """Why a session or socket ended, in Socket.IO's words."""
+
+    TRANSPORT_CLOSE = "transport close"
+    TRANSPORT_ERROR = "transport error"
+    PING_TIMEOUT = "ping timeout"
+    PARSE_ERROR = "parse error"
+    FORCED_CLOSE = "forced close"
+    SHUTTING_DOWN = "server shutting down"
+    CLIENT_DISCONNECT = "client namespace disconnect"
+    SERVER_DISCONNECT = "server namespace disconnect"
+
+
+class SessionHandler(Protocol):
+    """The layer above a session."""
+
+    def message(self, data: str | bytes) -> None:
+        """A message came in. Must not block or raise."""
+
+    def closed(self, reason: CloseReason) -> None:
+        """The session has ended; called once, nothing follows. Must not block or raise."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Do this layer's work until it is done after :meth:`closed`; ``started()`` when messages may
+        come."""
+
+
+class Session:
+    """See the module. All methods that are not ``async`` return at once."""
+
+    def __init__(
+        self, sid: str, link: Link, settings: SignalingSettings, forget: Callable[[Session], None]
+    ) -> None:
+        """
+        Args:
+            sid: the session's id.
+            link: POLLING or WEBSOCKET.
+            settings: limits and times.
+            forget: called once, when the session ends and before anyone else is told.
+        """
+        self.sid = sid
+        self.last_seen = trio.current_time()
+        """When the last packet of any kind came in."""
+        self.polling = False
+        """A poll is being held."""
+        self.posting = False
+        """A post is being read or handled."""
+        self._settings = settings
+        self._forget = forget
+        self._link = link
+        self._outbox = Outbox(max_frames=settings.max_queued_packets, max_bytes=settings.max_queued_bytes)
+        self._changed = trio.lowlevel.ParkingLot()
+        """Unparked when there is something to send, or the link has changed."""
+        self._pong = trio.Event()
+        self._farewell: list[Frame] = []
+        self._websocket_scope: trio.CancelScope | None = None
+        self._handler: SessionHandler | None = None
+
+    @property
+    def link(self) -> Link:
+        """Where the session is."""
+        return self._link
+
+    # --- life -------------------------------------------------------------------------------------
+
+    async def run(
+        self, handler: SessionHandler, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Own the session's tasks until it has ended and the layer above has wound up."""
+        self._handler = handler
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._beat)
+                await handler.run(task_status=task_status)
+                nursery.cancel_scope.cancel()
+        finally:
+            self.close(CloseReason.FORCED_CLOSE)
+
+    def close(self, reason: CloseReason, *, farewell: Frame = CLOSE_FRAME, flush: bool = False) -> None:
+        """End the session; does nothing if it has ended.
+
+        Args:
+            reason: told to the layer above.
+            farewell: last frame for a poll that is being held; a WebSocket gets its closing handshake.
+            flush: whether what is queued is still sent before that.
+        """
+        if self._link is Link.CLOSED:
+            return
+        self._step(Step.CLOSE)
+        self._forget(self)
+        if not flush:
+            self._outbox.clear()
+        self._farewell = [farewell]
+        if self._websocket_scope is not None:
+            self._websocket_scope.deadline = trio.current_time() + self._settings.close_timeout
+        if self._handler is not None:
+            self._handler.closed(reason)
+
+    def _is(self, link: Link) -> bool:
+        return self._link is link
+
+    def _step(self, step: Step) -> None:
+        self._link = TRANSITIONS[self._link, step]
+        self._changed.unpark_all()
+
+    async def _beat(self) -> None:
+        """Heartbeat: one ping at a time, ``ping_interval`` after the last pong."""
+        while True:
+            await trio.sleep(self._settings.ping_interval)
+            self._pong = trio.Event()
+            self.send([PING_FRAME], len(PING_FRAME))
+            with trio.move_on_after(self._settings.ping_timeout):
+                await self._pong.wait()
+            if not self._pong.is_set():
+                self.close(CloseReason.PING_TIMEOUT)
+                return
+
+    # --- packets ----------------------------------------------------------------------------------
+
+    def send(self, frames: Sequence[Frame], size: int) -> None:
+        """Queue frames of ``size`` bytes, in one piece. A client that lets its queue overflow is closed."""
+        if self._link is Link.CLOSED:
+            return
+        if self._outbox.put(frames, size):
+            self._changed.unpark_all()
+        else:
+            self.close(CloseReason.TRANSPORT_ERROR)
+
+    def send_message(self, data: str | bytes) -> None:
+        """Queue one message."""
+        frame = PacketType.MESSAGE.value + data if isinstance(data, str) else data
+        self.send([frame], frame_size(frame))
+
+    def _receive(self, packet: Packet) -> None:
+        if self._link is Link.CLOSED:
+            return
+        self.last_seen = trio.current_time()
+        match packet.type:
+            case PacketType.MESSAGE:
+                assert self._handler is not None
+                self._handler.message(packet.data)
+            case PacketType.PONG:
+                self._pong.set()
+            case PacketType.NOOP:
+                pass
+            case PacketType.CLOSE:
+                self.close(CloseReason.TRANSPORT_CLOSE, farewell=NOOP_FRAME)
+            case PacketType.OPEN | PacketType.PING | PacketType.UPGRADE:
+                self.close(CloseReason.PARSE_ERROR)
+
+    # --- polling ----------------------------------------------------------------------------------
+
+    async def receive_payload_untrusted(self, body: bytes) -> None:
+        """Take the packets of a post.
+
+        Raises:
+            EngineIoError: the payload is malformed; the session has been closed.
+        """
+        try:
+            packets = decode_payload_untrusted(body, max_bytes=self._settings.max_payload)
+        except EngineIoError:
+            self.close(CloseReason.PARSE_ERROR)
+            raise
+        for number, packet in enumerate(packets, 1):
+            self._receive(packet)
+            if number % PACKETS_PER_TURN == 0:
+                await trio.lowlevel.checkpoint()
+
+    async def wait_for_frames(self) -> list[Frame]:
+        """The frames that answer a poll; waits until there is one."""
+        held_since_before_probe = self._link is not Link.PROBED
+        while True:
+            if frames := self._outbox.take(MAX_POLL_BYTES):
+                return frames + self._farewell
+            match self._link:
+                case Link.CLOSED:
+                    return self._farewell
+                case Link.WEBSOCKET:
+                    return [NOOP_FRAME]
+                case Link.PROBED if held_since_before_probe:
+                    return [NOOP_FRAME]
+                case Link.PROBED:
+                    with trio.move_on_after(NOOP_DELAY) as delay:
+                        await self._changed.park()
+                    if delay.cancelled_caught:
+                        return [NOOP_FRAME]
+                case _:
+                    await self._changed.park()
+
+    # --- WebSocket --------------------------------------------------------------------------------
+
+    def attach(self) -> bool:
+        """Reserve the session for one WebSocket that wants to take over; False if it is not to be had."""
+        if self._link is not Link.POLLING:
+            return False
+        self._step(Step.ATTACH)
+        return True
+
+    def detach(self) -> None:
+        """The WebSocket that was attached has gone without taking over."""
+        if self._link in (Link.PROBING, Link.PROBED):
+            self._step(Step.ABANDON)
+
+    async def upgrade_untrusted(self, websocket: ServerWebSocket) -> bool:
+        """Let an attached WebSocket probe and take over; False if it did not. :meth:`detach` is the
+        caller's."""
+        with trio.move_on_after(self._settings.upgrade_timeout) as scope:
+            self._websocket_scope = scope
+            try:
+                if await websocket.receive() != PROBE_FRAME or not self._is(Link.PROBING):
+                    return False
+                await websocket.send(PROBE_ANSWER_FRAME)
+                if not self._is(Link.PROBING):
+                    return False
+                self._step(Step.PROBE)
+                if await websocket.receive() != UPGRADE_FRAME or not self._is(Link.PROBED):
+                    return False
+                self._step(Step.UPGRADE)
+                return True
+            except WebSocketClosed:
+                return False
+            finally:
+                self._websocket_scope = None
+        return False
+
+    async def serve_websocket_untrusted(self, websocket: ServerWebSocket) -> None:
+        """Carry the session over a WebSocket until either ends."""
+        async with trio.open_nursery() as nursery:
+            self._websocket_scope = nursery.cancel_scope
+            if self._link is Link.CLOSED:
+                nursery.cancel_scope.deadline = trio.current_time() + self._settings.close_timeout
+            nursery.start_soon(self._write, websocket, nursery.cancel_scope)
+            try:
+                while self._is(Link.WEBSOCKET):
+                    self._receive(decode_frame_untrusted(await websocket.receive()))
+            except EngineIoError:
+                self.close(CloseReason.PARSE_ERROR)
+            except WebSocketClosed as closed:
+                self.close(CloseReason.TRANSPORT_ERROR if closed.is_error else CloseReason.TRANSPORT_CLOSE)
+            except trio.Cancelled:
+                self.close(CloseReason.TRANSPORT_ERROR)
+                raise
+
+    async def _write(self, websocket: ServerWebSocket, scope: trio.CancelScope) -> None:
+        """Send what is queued, and the closing handshake when the session ends."""
+        try:
+            while True:
+                frame = self._outbox.pop()
+                if frame is not None:
+                    await websocket.send(frame)
+                elif self._link is Link.CLOSED:
+                    await websocket.close()
+                    break
+                else:
+                    await self._changed.park()
+        except WebSocketClosed:
+            self.close(CloseReason.TRANSPORT_CLOSE)
+        scope.cancel()

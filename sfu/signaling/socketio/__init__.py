@@ -1,0 +1,1 @@
+"""Socket.IO protocol version 5: packets, and the one namespace that the application sees."""
