@@ -113,10 +113,17 @@ export class MediaGraph extends Emitter<GraphEvents> {
 
   /** Consume a remote producer; announced twice or not wanted, nothing happens. */
   async consume({ id, kind }: ProducerInfo): Promise<void> {
-    if (!this.#plan.receiveMedia || this.#consumed.has(id) || this.#consumed.size >= MAX_CONSUMERS) return;
+    if (
+      this.#closed ||
+      !this.#plan.receiveMedia ||
+      this.#consumed.has(id) ||
+      this.#consumed.size >= MAX_CONSUMERS
+    )
+      return;
     this.#consumed.set(id, null);
     try {
       const transport = await this.#receiving();
+      if (this.#closed) return;
       const info = await this.#signaling.request("sfu-consume", {
         producerId: id,
         transportId: transport.id,
@@ -141,11 +148,12 @@ export class MediaGraph extends Emitter<GraphEvents> {
   /** Consume a remote data producer, if its label is the wanted one as far as it is known. */
   async consumeData({ id, label }: DataProducerInfo): Promise<void> {
     const wanted = this.#plan.receiveData;
-    if (wanted === undefined || (label !== undefined && label !== wanted)) return;
+    if (this.#closed || wanted === undefined || (label !== undefined && label !== wanted)) return;
     if (this.#dataConsumed.has(id) || this.#dataConsumed.size >= MAX_CONSUMERS) return;
     this.#dataConsumed.set(id, null);
     try {
       const transport = await this.#receiving();
+      if (this.#closed) return;
       const info = await this.#signaling.request("consumedata", {
         dataProducerId: id,
         transportId: transport.id,

@@ -1,0 +1,212 @@
+/** One user's transports when they fail: what is asked of the server, in which order, and when. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Device, type types } from "mediasoup-client";
+import * as parameters from "mediasoup-client/fakeParameters";
+import { FakeHandler } from "mediasoup-client/handlers/FakeHandler";
+
+import { FakeClock, FakeIo, settle } from "./fakes.js";
+import { MAX_CONSUMERS, MediaGraph } from "../src/netplay/graph.js";
+import { MAX_REBUILD_DELAY, MediaSession, REBUILD_DELAY } from "../src/netplay/media.js";
+import { SETTLE, WAIT } from "../src/netplay/recovery.js";
+import { Signaling } from "../src/netplay/signaling.js";
+
+async function quiet(): Promise<void> {
+  for (let turn = 0; turn < 10; turn += 1) {
+    await settle();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+interface Rig {
+  media: MediaSession;
+  io: FakeIo;
+  clock: FakeClock;
+  signaling: Signaling;
+  device: Device;
+  states: string[];
+}
+
+async function rig(): Promise<Rig> {
+  const io = new FakeIo();
+  const clock = new FakeClock();
+  const signaling = new Signaling({
+    url: "http://server",
+    io: io.factory,
+    clock,
+    token: () => Promise.resolve("token"),
+  });
+  await signaling.connect();
+  io.answers.set("sfu-create-transport", () => [null, parameters.generateTransportRemoteParameters()]);
+  io.answers.set("sfu-get-producers", () => [null, [{ id: "video-1", kind: "video" }]]);
+  io.answers.set("sfu-consume", ({ producerId }) => [
+    null,
+    { ...parameters.generateConsumerRemoteParameters({ codecMimeType: "video/VP8" }), producerId },
+  ]);
+  io.answers.set("consumedata", ({ dataProducerId }) => [
+    null,
+    {
+      ...parameters.generateDataConsumerRemoteParameters(),
+      dataProducerId,
+      label: dataProducerId === "odd" ? "other" : "netplay-state",
+    },
+  ]);
+  io.answers.set("sfu-restart-ice", () => [
+    null,
+    { iceParameters: { usernameFragment: "u", password: "p" } },
+  ]);
+  const device = new Device({ handlerFactory: FakeHandler.createFactory(parameters) });
+  await device.load({ routerRtpCapabilities: parameters.generateRouterRtpCapabilities() });
+  const media = new MediaSession(signaling, device, { receiveMedia: true }, clock);
+  const states: string[] = [];
+  media.on("state", (state) => states.push(state));
+  return { media, io, clock, signaling, device, states };
+}
+
+/** A session whose one transport is connected, and a way to change that. */
+async function connected(): Promise<Rig & { become: (state: types.ConnectionState) => void }> {
+  const made = await rig();
+  const become = (state: types.ConnectionState): void => {
+    const transport = made.media.graph?.transports[0];
+    (transport?.handler as unknown as FakeHandler).setConnectionState(state);
+  };
+  await made.media.rebuild();
+  become("connected");
+  await quiet();
+  made.io.sent.length = 0;
+  return { ...made, become };
+}
+
+test("a transport that comes back by itself is left alone", async () => {
+  const { media, io, clock, become, states } = await connected();
+  become("disconnected");
+  clock.advance(WAIT - 1);
+  become("connected");
+  clock.advance(60_000);
+  await quiet();
+  assert.deepEqual(io.names(), []);
+  assert.deepEqual(states, ["connected", "recovering", "connected"]);
+  media.close();
+});
+
+test("a transport that stays away gets new ICE credentials, once", async () => {
+  const { media, io, clock, become } = await connected();
+  become("disconnected");
+  clock.advance(WAIT);
+  await quiet();
+  become("connecting");
+  become("connected");
+  clock.advance(60_000);
+  await quiet();
+  assert.deepEqual(io.names(), ["sfu-restart-ice"]);
+  assert.deepEqual(media.counters, { restarts: 1, builds: 1 });
+  assert.equal(media.state, "connected");
+  media.close();
+});
+
+test("a transport that a restart does not bring back is replaced", async () => {
+  const { media, io, clock, become } = await connected();
+  become("failed");
+  await quiet();
+  clock.advance(SETTLE);
+  await quiet();
+  assert.deepEqual(io.names().slice(0, 2), ["sfu-restart-ice", "sfu-recreate-transports"]);
+  assert.ok(io.names().includes("sfu-consume"));
+  assert.deepEqual(media.counters, { restarts: 1, builds: 2 });
+  media.close();
+});
+
+test("a transport that the server does not know any more is replaced at once", async () => {
+  const { media, io, become } = await connected();
+  io.answers.set("sfu-restart-ice", () => ["transport not found"]);
+  become("failed");
+  await quiet();
+  assert.equal(media.counters.builds, 2);
+  media.close();
+});
+
+test("restarting a healthy transport leaves it connected and no timer behind", async () => {
+  const { media, io, clock } = await connected();
+  await media.restartIce();
+  await quiet();
+  assert.deepEqual(io.names(), ["sfu-restart-ice"]);
+  clock.advance(60_000);
+  await quiet();
+  assert.deepEqual(media.counters, { restarts: 1, builds: 1 });
+  media.close();
+  assert.equal(clock.timers, 0);
+});
+
+test("a build that fails is tried again, less and less often", async () => {
+  const { media, io, clock } = await rig();
+  io.answers.set("sfu-create-transport", () => ["worker not available"]);
+  const built = media.rebuild();
+  const attempts = (): number => io.names().filter((name) => name === "sfu-create-transport").length;
+  let delay = REBUILD_DELAY;
+  for (let attempt = 1; attempt <= 6; attempt += 1) {
+    await quiet();
+    assert.equal(attempts(), attempt);
+    clock.advance(delay - 1);
+    await quiet();
+    assert.equal(attempts(), attempt);
+    clock.advance(1);
+    delay = Math.min(2 * delay, MAX_REBUILD_DELAY);
+  }
+  await quiet();
+  media.close();
+  clock.advance(MAX_REBUILD_DELAY);
+  await built;
+});
+
+test("rebuilds asked for during a build become one", async () => {
+  const { media } = await rig();
+  await Promise.all([media.rebuild(), media.rebuild(), media.rebuild()]);
+  await quiet();
+  assert.equal(media.counters.builds, 2);
+  media.close();
+});
+
+test("closing ends everything, also in the middle of a build", async () => {
+  const { media, io } = await rig();
+  io.answers.set("sfu-get-producers", () => {
+    media.close();
+    return [null, [{ id: "video-1", kind: "video" }]];
+  });
+  await media.rebuild();
+  await quiet();
+  assert.ok(!io.names().includes("sfu-consume"));
+  assert.equal(media.graph, null);
+});
+
+test("a graph consumes a bounded number of producers, and only data with the wanted label", async () => {
+  const { io, signaling, device } = await rig();
+  io.answers.set("sfu-get-producers", () => [null, []]);
+  io.answers.set("sfu-get-data-producers", () => [null, [{ id: "odd" }, { id: "state" }]]);
+  const graph = new MediaGraph(signaling, device, { receiveMedia: true, receiveData: "netplay-state" });
+  await graph.build();
+  const channels: string[] = [];
+  graph.on("dataClosed", ({ channel }) => channels.push(channel));
+  for (let id = 0; id < MAX_CONSUMERS + 10; id += 1) await graph.consume({ id: `p${id}`, kind: "video" });
+  assert.equal(io.names().filter((name) => name === "sfu-consume").length, MAX_CONSUMERS);
+  await graph.consumeData({ id: "odd" });
+  assert.equal(io.names().filter((name) => name === "consumedata").length, 2);
+  graph.producerClosed("odd");
+  graph.producerClosed("state");
+  assert.deepEqual(channels, ["state"]);
+  graph.close();
+});
+
+test("a producer that nobody can have is passed over", async () => {
+  const { media, io } = await rig();
+  io.answers.set("sfu-consume", () => ["cannot consume"]);
+  const troubles: Error[] = [];
+  media.on("trouble", (error) => troubles.push(error));
+  await media.rebuild();
+  media.announced({ id: "gone", kind: "video" });
+  await quiet();
+  assert.deepEqual(troubles, []);
+  assert.equal(media.counters.builds, 1);
+  media.close();
+});
