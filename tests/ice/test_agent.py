@@ -367,6 +367,11 @@ class TestTupleLimit:
         assert not agent.is_validated(udp(2))
         assert len(agent.tuples) == MAX_TUPLES
 
+    def test_protection_ends_to_the_second(self, agent: IceAgent) -> None:
+        for number in range(MAX_TUPLES):
+            send(agent, udp(number), 0.0)
+        assert is_success(send(agent, udp(MAX_TUPLES), TUPLE_PROTECTION))
+
     def test_the_selected_never_gives_way(self, agent: IceAgent) -> None:
         self.fill(agent, 1.0)
         for number in range(8, 8 + 3 * MAX_TUPLES):

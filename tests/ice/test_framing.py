@@ -49,11 +49,20 @@ def test_too_large_is_refused_by_its_length_alone() -> None:
 
 def test_a_failed_stream_stays_failed() -> None:
     decoder = FrameDecoder(10)
+    decoder.receive_data_untrusted(encode_frame(b"good")[:3])
+    assert decoder.buffered == 3
     with pytest.raises(FramingError):
-        decoder.receive_data_untrusted(encode_frame(b"good") + encode_frame(bytes(11)))
+        decoder.receive_data_untrusted(encode_frame(b"good")[3:] + encode_frame(bytes(11)))
     assert decoder.buffered == 0
     with pytest.raises(FramingError):
         decoder.receive_data_untrusted(encode_frame(b"good"))
+
+
+def test_smallest_cap() -> None:
+    decoder = FrameDecoder(1)
+    assert decoder.receive_data_untrusted(encode_frame(b"x")) == [b"x"]
+    with pytest.raises(FramingError):
+        decoder.receive_data_untrusted(encode_frame(b"xy"))
 
 
 @pytest.mark.parametrize("cap", [0, -1, MAX_LENGTH_FIELD + 1])

@@ -221,13 +221,14 @@ class TestCaps:
             parse_untrusted(assemble(attribute(attribute_type, b"a" * (cap + 1))))
 
     def test_text_size_when_encoding(self) -> None:
-        too_long = StunMessage(
-            message_class=MessageClass.REQUEST,
-            transaction_id=bytes(12),
-            username="a" * (stun.MAX_USERNAME_SIZE + 1),
-        )
+        def encode(size: int) -> bytes:
+            return StunMessage(
+                message_class=MessageClass.REQUEST, transaction_id=bytes(12), username="a" * size
+            ).encode()
+
+        assert parse_untrusted(encode(stun.MAX_USERNAME_SIZE)).message.username is not None
         with pytest.raises(ValueError, match="text too long"):
-            too_long.encode()
+            encode(stun.MAX_USERNAME_SIZE + 1)
 
 
 class TestAttributes:
@@ -260,6 +261,15 @@ class TestAttributes:
     def test_malformed_value(self, attribute_type: int, value: bytes) -> None:
         with pytest.raises(StunError):
             parse_untrusted(assemble(attribute(attribute_type, value), fingerprint=False))
+
+    @pytest.mark.parametrize("code", [300, 399, 400, 487, 600, 699])
+    def test_error_codes(self, code: int) -> None:
+        message = StunMessage(
+            message_class=MessageClass.ERROR, transaction_id=bytes(12), error_code=ErrorCode(code, "why")
+        )
+        data = message.encode(fingerprint=False)
+        assert data[24:31] == bytes((0, 0, code // 100, code % 100)) + b"why"
+        assert parse_untrusted(data).message == message
 
     def test_longer_than_the_message(self) -> None:
         with pytest.raises(StunError, match="longer"):
@@ -374,6 +384,18 @@ class TestLocalUfrag:
     @pytest.mark.parametrize("username", [b"left:right", b"left:", b"left:a:b"])
     def test_part_before_the_colon(self, username: bytes) -> None:
         assert local_ufrag_untrusted(assemble(attribute(0x9999, b"abc") + attribute(6, username))) == "left"
+
+    def test_nothing_inside_another_attribute_is_taken_for_a_user_name(self) -> None:
+        decoy = attribute(0x9999, attribute(6, b"decoy:x") + b"abc")
+        data = assemble(decoy + attribute(6, b"left:right"))
+        assert local_ufrag_untrusted(data) == "left"
+        assert parse_untrusted(data).message.username == "left:right"
+
+    def test_largest_message(self) -> None:
+        room = stun.MAX_MESSAGE_SIZE - stun.HEADER_SIZE - 8 - 4
+        data = assemble(attribute(6, b"a:b") + attribute(0x9999, bytes(room)), fingerprint=False)
+        assert len(data) == stun.MAX_MESSAGE_SIZE
+        assert local_ufrag_untrusted(data) == "a"
 
     @pytest.mark.parametrize(
         "body",
