@@ -28,6 +28,7 @@ from sfu.media.table import (
 from sfu.rtp.extensions import packet_elements_untrusted
 from sfu.rtp.packet import RtpError, RtpPacket, build_padding, parse_untrusted
 from sfu.rtp.payload import is_keyframe_start, opus_is_dtx
+from sfu.rtp.rtx import recover_untrusted
 from sfu.rtp.srtp import SrtpError
 
 MAX_WIRE_PACKET: Final = 1200
@@ -246,6 +247,15 @@ class PythonEngine:
             if found is not None and found[1] == 2:
                 at = found[0]
                 upward.transport_sequences.append((entry, plain[at] << 8 | plain[at + 1], now))
+        if repaired:
+            original = recover_untrusted(
+                packet,
+                ssrc=stream.ssrc,
+                payload_type=stream.repair_types.get(packet.payload_type, packet.payload_type),
+            )
+            if original is None:
+                return  # a bandwidth probe
+            packet = original  # its header, and so its extension, is where it was
         self._take(stream, packet, elements, repaired, now)
 
     def _take(
@@ -257,26 +267,16 @@ class PythonEngine:
         now: float,
     ) -> None:
         """Turn one packet into its router form and put it into its stream's burst."""
-        plain = packet.data
-        start = packet.payload_offset
-        length = packet.payload_length
-        sequence_number = packet.sequence_number
-        payload_type = packet.payload_type
-        if repaired:  # RFC 4588: the original's sequence number comes first
-            if length < 2:
-                return  # a bandwidth probe
-            sequence_number = plain[start] << 8 | plain[start + 1]
-            start += 2
-            length -= 2
-            payload_type = stream.repair_types.get(payload_type, -1)
-        known = stream.payload_types.get(payload_type)
+        known = stream.payload_types.get(packet.payload_type)
         if known is None:
             self.counters.unknown_payload_type += 1
             return
-        extended = stream.sequence.unwrap(sequence_number)
-        payload = plain[start : start + length]
+        plain = packet.data
+        start = packet.payload_offset
+        payload = plain[start : start + packet.payload_length]
+        extended = stream.sequence.unwrap(packet.sequence_number)
         codec = known[1]
-        keyframe = is_keyframe_start(codec, payload)
+        keyframe = codec is not None and is_keyframe_start(codec, payload)
         passed = tuple(
             [
                 (stream.elements[identifier], plain[at : at + size])
@@ -289,7 +289,7 @@ class PythonEngine:
         )
         duplicate = stream.cache is not None and not stream.cache.put(media)
         self.upward.digests.append(
-            Digest(stream, extended, packet.timestamp, now, repaired, keyframe and bool(length), duplicate)
+            Digest(stream, extended, packet.timestamp, now, repaired, keyframe, duplicate)
         )
         if duplicate:
             self.counters.duplicate += 1

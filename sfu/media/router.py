@@ -55,7 +55,7 @@ from sfu.media.table import (
 )
 from sfu.media.transport import TransportState
 from sfu.rtp.extensions import ExtensionUri
-from sfu.rtp.payload import Codec
+from sfu.rtp.payload import VideoCodec
 
 NEVER_PASSED_ON: Final = frozenset(
     {
@@ -145,7 +145,10 @@ class Router:
             priority=Priority.VIDEO if producer.kind == "video" else Priority.AUDIO,
             clock_rate=clock_rate,
             payload_types={
-                c.payload_type: (mapping.payload_types[c.payload_type], Codec.from_mime_type(c.mime_type))
+                c.payload_type: (
+                    mapping.payload_types[c.payload_type],
+                    VideoCodec.from_mime_type(c.mime_type),
+                )
                 for c in parameters.codecs
                 if not is_rtx(c)
             },

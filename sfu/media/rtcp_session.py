@@ -173,7 +173,8 @@ class RtcpSession:
 
     def get_timer(self, transport: RoutedTransport) -> float | None:
         """When there is something to send next. None while the transport cannot send."""
-        if transport.wire.entry.sender is None:
+        entry = transport.wire.entry
+        if entry.sender is None or entry.address is None:
             return None
         timers = [self._report_at, self._feedback_at]
         for stream in transport.streams.values():

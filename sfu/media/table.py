@@ -18,7 +18,7 @@ from typing import Final
 from sfu.ice.address import Address
 from sfu.media.egress import Priority
 from sfu.rtp.packet import SequenceUnwrapper
-from sfu.rtp.payload import Codec
+from sfu.rtp.payload import VideoCodec
 from sfu.rtp.srtp import SrtpReceiver, SrtpSender
 
 CACHE_SIZE: Final = 2048
@@ -89,7 +89,7 @@ class MediaPacket:
         """Header extension elements to pass on, under the router's ids."""
         self.received = received
         self.keyframe = keyframe
-        """Whether a key frame begins with it; always true for codecs without key frames."""
+        """Whether a key frame begins with it; never for codecs without key frames."""
 
 
 class RetransmissionCache:
@@ -126,8 +126,8 @@ class ProducerStream:
     repair_ssrc: int | None
     priority: Priority
     clock_rate: int
-    payload_types: dict[int, tuple[int, Codec]]
-    """The producer's payload type to the router's, and how to read it."""
+    payload_types: dict[int, tuple[int, VideoCodec | None]]
+    """The producer's payload type to the router's, and how to find its key frames (None: it has none)."""
     repair_types: dict[int, int]
     """The producer's RTX payload type to the payload type that it repairs."""
     elements: dict[int, int]

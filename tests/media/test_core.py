@@ -96,6 +96,7 @@ def test_media_reaches_every_viewer_unchanged() -> None:
     for _ in range(100):
         source.frame(packets=4)
         world.run(0.016)
+    world.run(0.1)
     for viewer, ssrc, _ in watching:
         packets = received(viewer, ssrc)
         assert [p.payload for p in packets] == list(source.sent.values())
@@ -110,7 +111,7 @@ def test_header_extensions_are_the_consumers() -> None:
     _, source, watching = started(world, viewers=2)
     source.frame()
     world.run(0.1)
-    sequences = []
+    sequences: list[int] = []
     for viewer, ssrc, _ in watching:
         sequences.clear()
         for packet in received(viewer, ssrc):
@@ -261,6 +262,7 @@ def test_the_host_gets_reports_and_transport_feedback() -> None:
     for _ in range(120):
         source.frame()
         world.run(0.016)
+    world.run(0.1)
     packets = rtcp_of(host)
     feedback = [p for p in packets if isinstance(p, TransportFeedback)]
     numbers = [number for p in feedback for number, status in p.statuses() if status is not None]

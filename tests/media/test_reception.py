@@ -60,7 +60,7 @@ def test_gives_up_in_the_end() -> None:
     stream = receiver()
     stream.on_packet(BASE, 0, 0.0, repaired=False)
     stream.on_packet(BASE + 2, 0, 0.0, repaired=False)
-    now, asked = 0.0, 0
+    now, asked, given_up = 0.0, 0, False
     while (timer := stream.get_timer()) is not None:
         now = timer
         due, given_up = stream.due_nacks(now)

@@ -62,7 +62,7 @@ class Peer:
         self.messages: list[MessageReceived] = []
         self.rtp: list[bytes] = []
         self.rtcp: list[bytes] = []
-        self.validated = False
+        self._started = False
         self.answers = 0
         self._check_at: float | None = 0.0
         self._out: deque[bytes] = deque()
@@ -129,7 +129,9 @@ class Peer:
                 self.answers += 1
                 if not self.validated:
                     self.validated = True
-                    self.dtls.start(now)
+                    if not self._started:
+                        self._started = True
+                        self.dtls.start(now)
                     if self._check_at is not None:
                         self._check_at = now + CONSENT_INTERVAL
         elif 128 <= data[0] < 192:

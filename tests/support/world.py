@@ -15,6 +15,7 @@ from sfu.media.events import CoreEvent
 from sfu.media.parameters import to_json
 from sfu.rtp.extensions import build_extension
 from sfu.rtp.packet import RtpPacket, build_header, parse_untrusted
+from sfu.rtp.rtx import build_rtx
 from tests.support.network import Impairment, Network
 from tests.support.peer import CERTIFICATE, Peer
 
@@ -213,12 +214,14 @@ class VideoSource:
     def repair(self, index: int, repair_index: int) -> None:
         """Send a packet again over RTX."""
         header = build_header(
+            payload_type=98, sequence_number=index & 0xFFFF, timestamp=self.timestamp, ssrc=VIDEO_SSRC
+        )
+        header, payload = build_rtx(
+            parse_untrusted(header + self.sent[index]),
+            ssrc=RTX_SSRC,
             payload_type=99,
             sequence_number=repair_index & 0xFFFF,
-            timestamp=self.timestamp,
-            ssrc=RTX_SSRC,
         )
-        payload = pack("!H", index & 0xFFFF) + self.sent[index]
         self.peer.send_rtp(header, payload, RTX_SSRC, repair_index)
 
 
