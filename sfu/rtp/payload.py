@@ -7,6 +7,7 @@ number of bytes, of which the longest are the units of an H264 aggregate.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Final
 
 OPUS_DTX_SIZE: Final = 2
@@ -30,23 +31,6 @@ class VideoCodec(enum.StrEnum):
             return cls(mime_type.lower())
         except ValueError:
             return None
-
-
-def is_keyframe_start(codec: VideoCodec, payload: bytes) -> bool:
-    """Whether an RTP payload is the first of a key frame: a place where a receiver may start or switch.
-
-    For H264 that is a packet with (the beginning of) a sequence parameter set or an IDR slice, so the packets
-    of one key frame may give ``True`` more than once; the first that does is the place.
-    """
-    match codec:
-        case VideoCodec.VP8:
-            return _vp8(payload)
-        case VideoCodec.VP9:
-            return _vp9(payload)
-        case VideoCodec.H264:
-            return _h264(payload)
-        case VideoCodec.AV1:
-            return _av1(payload)
 
 
 def opus_is_dtx(payload: bytes) -> bool:
@@ -127,3 +111,20 @@ def _h264(payload: bytes) -> bool:
 def _av1(payload: bytes) -> bool:
     """First packet of a coded video sequence: N set, Z clear in the aggregation header (AV1 RTP 4.4)."""
     return len(payload) > 1 and payload[0] & 0x88 == 0x08
+
+
+_KEYFRAME_START: Final[dict[VideoCodec, Callable[[bytes], bool]]] = {
+    VideoCodec.VP8: _vp8,
+    VideoCodec.VP9: _vp9,
+    VideoCodec.H264: _h264,
+    VideoCodec.AV1: _av1,
+}
+
+
+def is_keyframe_start(codec: VideoCodec, payload: bytes) -> bool:
+    """Whether an RTP payload is the first of a key frame: a place where a receiver may start or switch.
+
+    For H264 that is a packet with (the beginning of) a sequence parameter set or an IDR slice, so the packets
+    of one key frame may give ``True`` more than once; the first that does is the place.
+    """
+    return _KEYFRAME_START[codec](payload)
