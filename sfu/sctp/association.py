@@ -52,6 +52,9 @@ from sfu.sctp.handshake import (
 from sfu.sctp.inbound import MIN_SACK_ROOM, Inbound
 from sfu.sctp.outbound import Outbound
 from sfu.sctp.packet import (
+    BARE_SACK_FIELDS,
+    BARE_SACK_HEADER,
+    BARE_SACK_SIZE,
     HEADER_LENGTH,
     MIN_PACKET_SIZE,
     parse_chunks_untrusted,
@@ -233,12 +236,13 @@ class Association(Control):
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
         """SCTP packets of at most ``mtu`` bytes to send now, in order; each goes into one DTLS record."""
-        out = self._outbox.take_packets()
+        outbox = self._outbox
+        out = outbox.take_packets() if outbox.singles else []
         self._more_at = math.inf
         header = self._header
         if header is None:
             return out
-        outbox, inbound, outbound, reconfig = self._outbox, self._inbound, self._outbound, self._reconfig
+        inbound, outbound, reconfig, queue = self._inbound, self._outbound, self._reconfig, self._queue
         while len(out) < MAX_DATAGRAMS_PER_CALL:
             body: list[bytes] = []
             room = self._room
@@ -251,7 +255,7 @@ class Association(Control):
             if inbound.sack_now and room >= MIN_SACK_ROOM:
                 body.append(inbound.sack(room))
                 room -= len(body[-1])
-            if self._sends:
+            if self._sends and (queue.waiting or outbound.lost or outbound.forward_due):
                 before = len(body)
                 room = outbound.fill(body, room, now)
                 if inbound.sack_at != math.inf and len(body) > before and room >= MIN_SACK_ROOM:
@@ -277,7 +281,18 @@ class Association(Control):
         if not self._expected.checksum_matches(data):
             self.dropped[Drop.CHECKSUM] += 1
             return
-        self._process(self._parse(data), now)
+        if data[12:16] == BARE_SACK_HEADER and len(data) == BARE_SACK_SIZE and self._takes_sacks:
+            # What a viewer's packets are, nearly all of them: one SACK without gaps.
+            cumulative_tsn, a_rwnd, items = BARE_SACK_FIELDS.unpack_from(data, 16)
+            if not items:
+                self._acknowledged(cumulative_tsn, a_rwnd, (), now)
+                return
+        try:
+            chunks = parse_chunks_untrusted(data)
+        except SctpError:
+            self.dropped[Drop.MALFORMED] += 1
+            raise
+        self._process(chunks, now)
 
     def _parse(self, data: bytes) -> list[Chunk]:
         try:
@@ -296,14 +311,15 @@ class Association(Control):
                 has_data = True
                 inbound.receive(chunk)  # type: ignore[arg-type]
             elif kind is SackChunk and self._takes_sacks:
-                self._on_sack(chunk, now)  # type: ignore[arg-type]
+                self._acknowledged(chunk[0], chunk[1], chunk[2], now)  # type: ignore[index]
             else:
                 self._receive_control(chunk, kind, len(chunks), now)
                 if self._inbound is not inbound or self._state is State.ENDED:
                     return
         if has_data:
             inbound.packet_done(now)
-            self._after_data(now)
+            if inbound.attention or self._reconfig.deferred is not None or not self._sends:
+                self._after_data(now)
 
     def _receive_control(self, chunk: Chunk, kind: type, count: int, now: float) -> None:
         handler = _HANDLERS.get(kind)

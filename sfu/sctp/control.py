@@ -24,7 +24,6 @@ from sfu.sctp.chunks import (
     InitAckChunk,
     InitChunk,
     ReconfigChunk,
-    SackChunk,
     ShutdownAckChunk,
     ShutdownChunk,
     ShutdownCompleteChunk,
@@ -254,10 +253,13 @@ class Control:
 
     # While it is up
 
-    def _on_sack(self, chunk: SackChunk, now: float) -> None:
-        if self._outbound.receive_sack(chunk, now):
+    def _acknowledged(
+        self, cumulative_tsn: int, a_rwnd: int, gaps: tuple[tuple[int, int], ...], now: float
+    ) -> None:
+        """A SACK came."""
+        if self._outbound.acknowledge(cumulative_tsn, a_rwnd, gaps, now):
             self._errors = 0
-            self._heartbeat.answered(now)
+            self._heartbeat.last_answer = now
             if self._state is not State.ESTABLISHED:
                 self._check_drained(now)
 
@@ -275,7 +277,8 @@ class Control:
         if inbound.reports:
             self._outbox.put(ErrorChunk(tuple(inbound.reports)))
             inbound.reports.clear()
-        if self._reconfig.deferred:
+            inbound.attention = False
+        if self._reconfig.deferred is not None:
             self._reconfig.data_arrived()
         if self._state is State.SHUTDOWN_SENT:
             inbound.sack_now = True

@@ -24,34 +24,31 @@ _INFO: Final = struct.Struct("!HH8s")
 class Heartbeat:
     """The heartbeat of the one path. Times in seconds."""
 
-    __slots__ = ("_last_answer", "_nonce", "_random_bytes", "_sent_at", "timer")
+    __slots__ = ("_nonce", "_random_bytes", "_sent_at", "last_answer", "timer")
 
     def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
         self._random_bytes = random_bytes
         self._nonce = b""
         self._sent_at = 0.0
-        self._last_answer = 0.0
+        self.last_answer = 0.0
+        """When the peer last acknowledged something."""
         self.timer = math.inf
         """When to look again; infinite while stopped."""
 
     def start(self, now: float) -> None:
         """The association is up."""
         self._nonce = b""
-        self._last_answer = now
+        self.last_answer = now
         self.timer = now + HEARTBEAT_INTERVAL
 
     def stop(self) -> None:
         self.timer = math.inf
 
-    def answered(self, now: float) -> None:
-        """The peer acknowledged something."""
-        self._last_answer = now
-
     def expired(self, now: float, rto: float) -> tuple[bool, HeartbeatChunk | None]:
         """The timer expired: whether the last HEARTBEAT went unanswered, and the one to send now, if any."""
         missed = bool(self._nonce)
-        if not missed and now - self._last_answer < HEARTBEAT_INTERVAL:
-            self.timer = self._last_answer + HEARTBEAT_INTERVAL
+        if not missed and now - self.last_answer < HEARTBEAT_INTERVAL:
+            self.timer = self.last_answer + HEARTBEAT_INTERVAL
             return False, None
         self._nonce = self._random_bytes(8)
         self._sent_at = now
@@ -63,6 +60,6 @@ class Heartbeat:
         if not self._nonce or chunk.info != _INFO.pack(1, _INFO.size, self._nonce):
             return None
         self._nonce = b""
-        self._last_answer = now
+        self.last_answer = now
         self.timer = now + HEARTBEAT_INTERVAL
         return now - self._sent_at

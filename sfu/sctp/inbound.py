@@ -62,6 +62,8 @@ class Inbound:
         """When a delayed SACK is due."""
         self.sack_now = False
         """Whether a SACK is to go with the next packet."""
+        self.attention = False
+        """Whether :attr:`failure` or :attr:`reports` has something."""
         self.failure: Cause | None = None
         """Why the association must be aborted."""
         self.reports: list[Cause] = []
@@ -89,7 +91,7 @@ class Inbound:
         ahead = tsn - self.cumulative
         size = len(chunk[5])
         if not size:
-            self.failure = no_user_data(chunk.tsn)
+            self._fail(no_user_data(chunk.tsn))
             return
         if ahead <= 0 or (self._starts and self._has(tsn)):
             self.duplicates_received += 1
@@ -115,10 +117,11 @@ class Inbound:
         if chunk[1] >= self.stream_count:
             if len(self.reports) < MAX_INVALID_STREAM_REPORTS:
                 self.reports.append(invalid_stream(chunk.stream_id))
+                self.attention = True
             return
         assembly.accept(tsn, chunk)
         if assembly.oversized:
-            self.failure = protocol_violation("message larger than the agreed maximum")
+            self._fail(protocol_violation("message larger than the agreed maximum"))
 
     def packet_done(self, now: float) -> None:
         """A packet with DATA has been read: decide when to acknowledge (6.2)."""
@@ -194,10 +197,14 @@ class Inbound:
         if ahead == 1 and assembly.delivered == self._released:
             if assembly.held + size + CHUNK_OVERHEAD <= OVERRUN_FACTOR * self.window:
                 return True
-            self.failure = Cause(CauseCode.OUT_OF_RESOURCE)
+            self._fail(Cause(CauseCode.OUT_OF_RESOURCE))
         self.dropped += 1
         self.sack_now = True
         return False
+
+    def _fail(self, cause: Cause) -> None:
+        self.failure = cause
+        self.attention = True
 
     def _has(self, tsn: int) -> bool:
         index = bisect_right(self._starts, tsn) - 1

@@ -30,14 +30,13 @@ from sfu.sctp.chunks import (
     FLAG_UNORDERED,
     FLAG_WHOLE,
     ForwardTsnChunk,
-    SackChunk,
     encode_chunk,
 )
 from sfu.sctp.congestion import Congestion
 from sfu.sctp.packet import HEADER_LENGTH
 from sfu.sctp.rto import RetransmissionTimeout
 from sfu.sctp.send_queue import Message, SendQueue
-from sfu.sctp.serial import TSN_MASK, extend_tsn
+from sfu.sctp.serial import TSN_MASK
 from sfu.sctp.tlv import PADDING
 
 MAX_OUTSTANDING_CHUNKS = 4096
@@ -111,7 +110,8 @@ class Outbound:
         self.abandoned = 0
         """Messages given up after something of them was sent, in total."""
         self._outstanding: dict[int, _Sent] = {}
-        self._lost: deque[int] = deque()
+        self.lost: deque[int] = deque()
+        """TSNs to be sent again, ascending; some may have been acknowledged since."""
         self._highest_acked = self.cumulative
         self._last_gaps: tuple[tuple[int, int], ...] = ()
         self._recovery: int | None = None
@@ -119,7 +119,8 @@ class Outbound:
         self._timed: int | None = None
         self._last_sent = -math.inf
         self._forward = self.cumulative
-        self._forward_due = False
+        self.forward_due = False
+        """Whether a FORWARD-TSN is to be sent."""
         self._forward_sent = -math.inf
 
     @property
@@ -136,9 +137,9 @@ class Outbound:
 
     def fill(self, body: list[bytes], room: int, now: float) -> int:
         """Append what may be sent now and fits in ``room`` bytes of one packet; return the room left."""
-        if self._forward_due:
+        if self.forward_due:
             room = self._fill_forward(body, room, now)
-        if self._lost:
+        if self.lost:
             room, blocked = self._fill_lost(body, room, now)
             if blocked:
                 return room
@@ -150,7 +151,7 @@ class Outbound:
         encoded = encode_chunk(self._forward_chunk())
         if len(encoded) > room:
             return room
-        self._forward_due = False
+        self.forward_due = False
         self._forward_sent = now
         if self.t3 == math.inf:
             self.t3 = now + self.rto.value
@@ -160,7 +161,7 @@ class Outbound:
     def _fill_lost(self, body: list[bytes], room: int, now: float) -> tuple[int, bool]:
         """Send lost chunks again; also says whether some are left, so that nothing new may go before them."""
         urgent = self._urgent
-        lost = self._lost
+        lost = self.lost
         while lost:
             tsn = lost[0]
             chunk = self._outstanding.get(tsn)
@@ -266,55 +267,66 @@ class Outbound:
 
     # Acknowledgement
 
-    def receive_sack(self, sack: SackChunk, now: float) -> bool:
-        """Process a SACK (6.2.1); says whether it acknowledged anything new.
+    def acknowledge(
+        self, cumulative_tsn: int, a_rwnd: int, gaps: tuple[tuple[int, int], ...], now: float
+    ) -> bool:
+        """Process what a SACK says (6.2.1); tells whether it acknowledged anything new.
 
         One that acknowledges what was never sent, or less than an earlier one, is ignored. Work is bounded by
         the outstanding chunks, whatever the gap ack blocks say: they are read in ascending order, and what
         overlaps, runs backwards or lies outside is cut off.
         """
         before = self.cumulative
-        cumulative = extend_tsn(before, sack.cumulative_tsn)
-        if not before <= cumulative < self.next_tsn:
-            return False
+        ahead = cumulative_tsn - before & TSN_MASK
+        cumulative = before + ahead
+        if cumulative >= self.next_tsn:
+            return False  # never sent or, as it is counted from an older number, long acknowledged
         self.heard = True
         outstanding = self._outstanding
         flight_before = self.flight
         size = 0
-        for tsn in range(before + 1, cumulative + 1):
-            chunk = outstanding.pop(tsn)
-            self.kept -= chunk.size
-            if chunk.condition == _IN_FLIGHT:
-                self.flight -= chunk.size
-                size += chunk.size
-            elif chunk.condition == _LOST:
-                size += chunk.size
-            if tsn == self._timed:
-                self.rto.measured(now - chunk.sent_at)
-                self._timed = None
-        moved = cumulative > before
-        self.cumulative = cumulative
-        if (sack.gaps or self._highest_acked > cumulative) and (moved or sack.gaps != self._last_gaps):
-            size += self._receive_gaps(sack.gaps, moved, now)
-        self._last_gaps = sack.gaps
-        self._set_peer_window(sack.a_rwnd, now)
-        if moved:
-            self.rto.progress()
-            if self._recovery is not None and cumulative >= self._recovery:
+        if ahead:
+            self.cumulative = cumulative
+            kept = 0
+            for tsn in range(before + 1, cumulative + 1):
+                chunk = outstanding.pop(tsn)
+                kept += chunk.size
+                if chunk.condition == _IN_FLIGHT:
+                    self.flight -= chunk.size
+                    size += chunk.size
+                elif chunk.condition == _LOST:
+                    size += chunk.size
+                if tsn == self._timed:
+                    self.rto.measured(now - chunk.sent_at)
+                    self._timed = None
+            self.kept -= kept
+        if (gaps or self._highest_acked > cumulative) and (ahead or gaps != self._last_gaps):
+            size += self._receive_gaps(gaps, ahead > 0, now)
+        self._last_gaps = gaps
+        self.peer_window = a_rwnd
+        if a_rwnd or self.idle:
+            self.closed_since = None
+        elif self.closed_since is None:
+            self.closed_since = now
+        if ahead:
+            rto = self.rto
+            rto.value = rto.base
+            if self._recovery is None:
+                if size:
+                    self.congestion.acknowledged(size, flight_before)
+            elif cumulative >= self._recovery:
                 self._recovery = None
-            elif self._recovery is None and size:
-                self.congestion.acknowledged(size, flight_before)
-            self.t3 = now + self.rto.value if outstanding else math.inf
+            self.t3 = now + rto.value if outstanding else math.inf
         if self._forward <= cumulative:
             self._forward = cumulative
-            self._forward_due = False
+            self.forward_due = False
         if self.abandoned:
             self._advance_forward(now)
-        return moved or size > 0
+        return ahead > 0 or size > 0
 
     def receive_cumulative(self, tsn: int, now: float) -> bool:
         """Process the cumulative TSN of a SHUTDOWN (RFC 9260 9.2)."""
-        return self.receive_sack(SackChunk(tsn, self.peer_window), now)
+        return self.acknowledge(tsn, self.peer_window, (), now)
 
     def _receive_gaps(self, gaps: tuple[tuple[int, int], ...], moved: bool, now: float) -> int:
         outstanding = self._outstanding
@@ -378,18 +390,11 @@ class Outbound:
         if not hit:
             return
         if found:
-            self._lost = deque(sorted({*self._lost, *found}))
+            self.lost = deque(sorted({*self.lost, *found}))
         if self._recovery is None:
             self._recovery = self.next_tsn - 1
             self.congestion.lost()
             self._urgent = True
-
-    def _set_peer_window(self, window: int, now: float) -> None:
-        self.peer_window = window
-        if window or self.idle:
-            self.closed_since = None
-        elif self.closed_since is None:
-            self.closed_since = now
 
     # Time
 
@@ -402,7 +407,7 @@ class Outbound:
         self._recovery = None
         self._timed = None
         found = [tsn for tsn, chunk in self._outstanding.items() if chunk.condition == _IN_FLIGHT]
-        if not found and not self._lost:
+        if not found and not self.lost:
             # The peer keeps it all in gap ack blocks and the first is not among them: take it at its word
             # no longer.
             found = [tsn for tsn, chunk in self._outstanding.items() if chunk.condition == _ACKED]
@@ -415,10 +420,10 @@ class Outbound:
             chunk.condition = _LOST
             if self._worthless(chunk, now):
                 self._abandon(chunk.message)
-        self._lost = deque(tsn for tsn, chunk in self._outstanding.items() if chunk.condition == _LOST)
+        self.lost = deque(tsn for tsn, chunk in self._outstanding.items() if chunk.condition == _LOST)
         self._advance_forward(now)
-        self._forward_due = self._forward > self.cumulative
-        if self._outstanding and not self._lost and not self._forward_due:
+        self.forward_due = self._forward > self.cumulative
+        if self._outstanding and not self.lost and not self.forward_due:
             self.t3 = now + self.rto.value
 
     # Partial reliability
@@ -462,9 +467,9 @@ class Outbound:
             chunk = self._outstanding.get(point + 1)
         if point > self._forward:
             self._forward = point
-            self._forward_due = True
+            self.forward_due = True
         elif point > self.cumulative and now - self._forward_sent >= (self.rto.srtt or self.rto.value):
-            self._forward_due = True
+            self.forward_due = True
 
     def _forward_chunk(self) -> ForwardTsnChunk:
         streams: dict[int, int] = {}

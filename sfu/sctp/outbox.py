@@ -42,11 +42,8 @@ class Outbox:
 
     def take_packets(self) -> list[bytes]:
         """All waiting packets; the list is the caller's."""
-        packets = self.singles
-        if packets:
-            self.singles = []
-            return packets
-        return []
+        packets, self.singles = self.singles, []
+        return packets
 
     def fill(self, body: list[bytes], room: int) -> int:
         """Append control chunks that fit into ``room`` bytes; return the room left."""

@@ -30,9 +30,15 @@ MAX_PACKET_SIZE = 16_384
 """Largest packet parsed: one DTLS record holds no more (RFC 6347 4.1, RFC 8261 5)."""
 
 _PREFIX: Final = struct.Struct("!HHI")
+_TAG: Final = struct.Struct("!I")
 _CRC: Final = struct.Struct("<I")
+BARE_SACK_HEADER: Final = CHUNK_HEADER.pack(3, 0, 16)
+"""Chunk header of a SACK without gaps and duplicates."""
+BARE_SACK_SIZE: Final = 12 + 16
+"""Size of a packet that is only such a SACK."""
+BARE_SACK_FIELDS: Final = struct.Struct("!III")
+"""Cumulative TSN, a_rwnd, and both counts as one number, which must be 0."""
 _ZERO_CRC: Final = bytes(4)
-_DATA_FROM: Final = struct.Struct("!I").unpack_from
 
 
 class PacketHeader:
@@ -41,20 +47,21 @@ class PacketHeader:
     Immutable by convention; made anew when a tag changes.
     """
 
-    __slots__ = ("_crc", "prefix")
+    __slots__ = ("crc", "prefix")
 
     def __init__(self, source_port: int, destination_port: int, tag: int) -> None:
         self.prefix = _PREFIX.pack(source_port, destination_port, tag)
         """The eight bytes before the checksum, as they travel."""
-        self._crc: int = _extend(0, self.prefix + _ZERO_CRC)
+        self.crc: int = _extend(0, self.prefix + _ZERO_CRC)
+        """CRC32c of the twelve bytes with the checksum zeroed."""
 
     def packet(self, body: bytes) -> bytes:
         """Put header and checksum before encoded chunks."""
-        return self.prefix + _CRC.pack(_extend(self._crc, body)) + body
+        return self.prefix + _CRC.pack(_extend(self.crc, body)) + body
 
     def checksum_matches(self, data: bytes) -> bool:
         """Check the CRC32c of a packet that begins with :attr:`prefix` and has at least twelve bytes."""
-        return bool(_extend(self._crc, data[12:]) == _CRC.unpack_from(data, 8)[0])
+        return bool(_CRC.pack(_extend(self.crc, data[12:])) == data[8:12])
 
 
 def parse_header_untrusted(data: bytes) -> PacketHeader:
@@ -65,7 +72,7 @@ def parse_header_untrusted(data: bytes) -> PacketHeader:
 
 def tag_of(data: bytes) -> int:
     """The verification tag of a packet of at least eight bytes."""
-    tag: int = _DATA_FROM(data, 4)[0]
+    tag: int = _TAG.unpack_from(data, 4)[0]
     return tag
 
 

@@ -69,20 +69,13 @@ class Reconfig:
         self._resend = False
         self._peer_request = peer_tsn - 1 & TSN_MASK
         self._answers: dict[int, int] = {}
-        self._deferred: OutgoingResetRequest | None = None
+        self.deferred: OutgoingResetRequest | None = None
+        """A reset of the peer's that waits for data."""
         self._replies: list[ReconfigResponse] = []
         self.timer = math.inf
         """When our request is to be repeated; infinite while none is outstanding."""
-
-    @property
-    def busy(self) -> bool:
+        self.busy = False
         """Whether :meth:`parameters` may have something to send."""
-        return bool(self._replies or self._resend or (self._wanted and self._pending is None))
-
-    @property
-    def deferred(self) -> bool:
-        """Whether a reset of the peer's waits for data."""
-        return self._deferred is not None
 
     # Our requests
 
@@ -97,6 +90,7 @@ class Reconfig:
         fresh = tuple(dict.fromkeys(stream_ids))
         queue.set_resetting(fresh, resetting=True)
         self._wanted.extend(fresh)
+        self.busy = True
 
     def parameters(self, now: float) -> list[Parameter]:
         """What to send in a RE-CONFIG chunk now; starts the timer if a request is among it."""
@@ -111,6 +105,7 @@ class Reconfig:
             self._resend = False
             self.timer = now + self._outbound.rto.value
             out.append(self._pending)
+        self.busy = bool(self._wanted) and self._pending is None
         return out
 
     def _request(self) -> OutgoingResetRequest | None:
@@ -128,11 +123,12 @@ class Reconfig:
         return request
 
     def timer_expired(self) -> bool:
-        """Repeat the request; says whether this counts against the association (an answer "in progress" does
-        not)."""
+        """Repeat the request. Says whether that counts as silence of the peer: an answer "in progress"
+        does not."""
         self.timer = math.inf
-        self._resend = True
-        if self._in_progress:
+        self._resend = self.busy = True
+        if self._heard:
+            self._heard = False
             return False
         self._outbound.rto.back_off()
         return True
@@ -180,14 +176,16 @@ class Reconfig:
                 requests += 1
                 self._replies.append(ReconfigResponse(parameter.request, self._answer(parameter)))
         del self._replies[:-REMEMBERED_ANSWERS]
+        self.busy = bool(self._replies or self._resend or (self._wanted and self._pending is None))
 
     def data_arrived(self) -> None:
         """The cumulative TSN moved: carry out a deferred reset if all before it is here now."""
-        if self._deferred is not None and self._complete(self._deferred):
-            deferred, self._deferred = self._deferred, None
+        if self.deferred is not None and self._complete(self.deferred):
+            deferred, self.deferred = self.deferred, None
             self._perform(deferred)
             self._answers[deferred.request] = ReconfigResult.PERFORMED
             self._replies.append(ReconfigResponse(deferred.request, ReconfigResult.PERFORMED))
+            self.busy = True
 
     def _answer(
         self,
@@ -218,11 +216,11 @@ class Reconfig:
             return ReconfigResult.WRONG_SSN
         if not self._complete(request):
             # One that repeats a deferred request under a new number (as dcSCTP does) takes its place.
-            self._deferred = request
+            self.deferred = request
             last_tsn = extend_tsn(self._inbound.cumulative, request.last_tsn)
             self._inbound.assembly.defer(request.stream_ids or None, last_tsn)
             return ReconfigResult.IN_PROGRESS
-        self._deferred = None
+        self.deferred = None
         self._perform(request)
         return ReconfigResult.PERFORMED
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 RTO_INITIAL = 0.5
 """Seconds before the first measurement (RFC: 1). Also T1's first interval."""
-RTO_MIN = 0.22
-"""Seconds; what a peer may delay its SACK, and a bit. Reached only on a path without any delay."""
 RTO_MAX = 3.0
 """Seconds; the limit of back-off (RFC: 60). A player whose network comes back waits no longer than this."""
 MIN_VARIANCE = 0.22
-"""Seconds; least distance between the smoothed round-trip time and the timeout."""
+"""Seconds; least distance between the smoothed round-trip time and the timeout, and so RTO.Min on a path
+without delay: the 200 ms that a peer may delay its SACK, and a bit."""
 MAX_RTT = 10.0
 """Seconds; a longer measurement is taken for this."""
 _ALPHA = 1 / 8
@@ -25,31 +24,29 @@ _BETA = 1 / 4
 class RetransmissionTimeout:
     """SRTT, RTTVAR and RTO of the one path. All times in seconds."""
 
-    __slots__ = ("_base", "rttvar", "srtt", "value")
+    __slots__ = ("base", "rttvar", "srtt", "value")
 
     def __init__(self) -> None:
         self.srtt: float | None = None
         """Smoothed round-trip time; ``None`` before the first measurement."""
         self.rttvar = 0.0
-        self._base = RTO_INITIAL
+        self.base = RTO_INITIAL
+        """The timeout without back-off."""
         self.value = RTO_INITIAL
         """What the next retransmission timer is set to."""
 
     def measured(self, rtt: float) -> None:
         """Take a measurement of something sent once (Karn's rule); ends any back-off (6.3.1, C2 and C3)."""
-        rtt = min(max(rtt, 0.0), MAX_RTT)
+        if not 0 <= rtt <= MAX_RTT:
+            rtt = 0.0 if rtt < 0 else MAX_RTT
         if self.srtt is None:
             self.srtt, self.rttvar = rtt, rtt / 2
         else:
             self.rttvar += _BETA * (abs(self.srtt - rtt) - self.rttvar)
             self.srtt += _ALPHA * (rtt - self.srtt)
-        self._base = min(max(self.srtt + max(4 * self.rttvar, MIN_VARIANCE), RTO_MIN), RTO_MAX)
-        self.value = self._base
+        variance = 4 * self.rttvar
+        self.base = self.value = min(self.srtt + max(variance, MIN_VARIANCE), RTO_MAX)
 
     def back_off(self) -> None:
         """The timer expired: double, up to :data:`RTO_MAX` (6.3.3, E2)."""
         self.value = min(2 * self.value, RTO_MAX)
-
-    def progress(self) -> None:
-        """Something new was acknowledged: the path works, so end the back-off even without a measurement."""
-        self.value = self._base
