@@ -1,1 +1,228 @@
-"""Placeholder, filled in by the first feature that needs it."""
+"""The node process: puts the front door, the rooms, RomM and the media workers together, and takes them down.
+
+Everything runs below one nursery. SIGTERM and Ctrl-C cancel it; what that takes is bounded, so that the
+process is gone within two seconds.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import click
+import structlog
+import trio
+
+from sfu.addresses import announced_addresses
+from sfu.config import Settings
+from sfu.romm.client import RommClient
+from sfu.romm.http import PREFIX, RommHttp, RommRequest
+from sfu.romm.identity import GuestIdentify
+from sfu.romm.port import Romm
+from sfu.romm.service import RommService
+from sfu.romm.store import MemoryStore
+from sfu.romm.tokens import Tokens
+from sfu.signaling.app import SfuApplication
+from sfu.signaling.app_settings import AppSettings
+from sfu.signaling.frontdoor import serve_http
+from sfu.signaling.http import Mount, Request, Response, StaticFolder
+from sfu.signaling.layer_policy import LayerPolicy
+from sfu.signaling.settings import SignalingSettings
+from sfu.worker.messages import Configure
+from sfu.worker.supervisor import MediaWorkers, WorkerStartError, open_media_workers
+
+PAGE = Path(__file__).parent / "page"
+"""The bundled page; built, not part of the repository."""
+
+log = structlog.get_logger(__name__)
+
+
+class NodeError(Exception):
+    """The node cannot start; the text says why and what to do."""
+
+
+def run(settings: Settings) -> None:
+    """Run a node until it is told to stop. Ends the process with status 1 if it cannot start."""
+    try:
+        trio.run(_main, settings)
+    except* (NodeError, WorkerStartError) as group:
+        for error in _leaves(group):
+            click.echo(f"trio-sfu: {error}", err=True)
+        raise SystemExit(1) from None
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
+
+
+async def _main(settings: Settings) -> None:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_stop_on_signal, nursery.cancel_scope)
+        node = await nursery.start(serve, settings)
+        node.announce()
+
+
+async def _stop_on_signal(
+    scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for number in signals:
+            log.info("stopping", signal=signal.Signals(number).name)
+            scope.cancel()
+            return
+
+
+class Node:
+    """A running node."""
+
+    def __init__(
+        self, settings: Settings, media: MediaWorkers, port: int, announced: tuple[str, ...]
+    ) -> None:
+        self.settings = settings
+        self.media = media
+        self.port = port
+        """The signaling port in use."""
+        self._announced = announced
+
+    def announce(self) -> None:
+        """Tell whoever started the daemon where to go, on standard output."""
+        settings = self.settings
+        host = settings.http_listen_ip
+        shown = "localhost" if host in ("127.0.0.1", "::1", "0.0.0.0", "::") else host  # noqa: S104
+        ready = [r for r in self.media.ready if r is not None]
+        workers = "1 media worker" if len(ready) == 1 else f"{len(ready)} media workers"
+        engines = ", ".join(sorted({r.engine for r in ready}))
+        protocols = "UDP and TCP" if settings.enable_webrtc_tcp else "UDP"
+        ports = ", ".join(str(r.port) for r in ready)
+        addresses = ", ".join(self._announced)
+        lines = [
+            (
+                f"trio-sfu: signaling on {host}:{self.port}; {workers} ({engines} engine) "
+                f"on {protocols} {ports}, announced as {addresses}"
+            )
+        ]
+        if settings.standalone and PAGE.is_dir():
+            lines.append(f"Play at http://{shown}:{self.port}/")
+        print("\n".join(lines), flush=True)  # noqa: T201 - this is the program's output
+
+
+async def serve(settings: Settings, *, task_status: trio.TaskStatus[Node] = trio.TASK_STATUS_IGNORED) -> None:
+    """Serve until cancelled.
+
+    Raises:
+        NodeError: the signaling port is not to be had.
+        WorkerStartError: a media worker does not start.
+    """
+    announced = announced_addresses(settings.announced_ips, settings.listen_ip, loopback=settings.standalone)
+    try:
+        listeners = await trio.open_tcp_listeners(settings.port, host=settings.http_listen_ip)
+    except OSError as error:
+        raise NodeError(
+            f"cannot listen on {settings.http_listen_ip}:{settings.port} ({error.strerror or error}): "
+            "is another server running there? Choose another with --port."
+        ) from None
+    async with (
+        _open_romm(settings) as (romm, mounts),
+        open_media_workers(worker_configurations(settings, announced)) as media,
+        trio.open_nursery() as nursery,
+    ):
+        application = SfuApplication(_app_settings(settings, announced), media, romm)
+        await nursery.start(application.run)
+        await nursery.start(
+            lambda task_status: serve_http(
+                listeners,
+                application=application,
+                routes=application.routes(),
+                mounts=mounts,
+                static=StaticFolder(PAGE) if settings.standalone and PAGE.is_dir() else None,
+                settings=SignalingSettings(),
+                task_status=task_status,
+            )
+        )
+        port = int(listeners[0].socket.getsockname()[1])
+        task_status.started(Node(settings, media, port, announced))
+        try:
+            await trio.sleep_forever()
+        finally:
+            application.say_goodbye("server stopping")
+
+
+def worker_configurations(settings: Settings, announced: tuple[str, ...]) -> list[Configure]:
+    """One worker after the other, each on its own port."""
+    return [
+        Configure(
+            listen_ip=settings.listen_ip,
+            announced=announced,
+            port=settings.webrtc_udp_port + i,
+            tcp_port=settings.webrtc_tcp_port + i if settings.enable_webrtc_tcp else None,
+            video_codecs=settings.video_codecs,
+        )
+        for i in range(settings.worker_count)
+    ]
+
+
+@asynccontextmanager
+async def _open_romm(settings: Settings) -> AsyncIterator[tuple[Romm, list[Mount]]]:
+    """RomM as configured: the real one over HTTP, or our own in this process with its HTTP side."""
+    if not settings.standalone:
+        assert settings.romm_api_base_url is not None
+        assert settings.romm_sfu_internal_secret is not None
+        secret = settings.romm_sfu_internal_secret.get_secret_value()
+        async with RommClient(settings.romm_api_base_url, secret) as client:
+            yield client, []
+        return
+    assert settings.romm_auth_secret_key is not None
+    service = RommService(
+        Tokens(
+            settings.romm_auth_secret_key.get_secret_value().encode(),
+            read_ttl=settings.read_token_ttl_seconds,
+            write_ttl=settings.write_token_ttl_seconds,
+        ),
+        MemoryStore(),
+        GuestIdentify(token_ttl=settings.read_token_ttl_seconds, allowed_origins=settings.allowed_origins),
+        ice_servers=[server.to_json() for server in settings.ice_servers],
+    )
+    secret_or_none = settings.romm_sfu_internal_secret
+    http = RommHttp(service, secret_or_none.get_secret_value() if secret_or_none is not None else None)
+
+    async def handle(request: Request) -> Response:
+        response = await http.handle(
+            RommRequest(
+                method=request.method,
+                path=request.path,
+                query=request.query,
+                headers=request.headers,
+                body=request.body,
+                remote=request.remote,
+            )
+        )
+        return Response(response.status, response.headers, response.body)
+
+    yield service, [Mount(PREFIX, handle)]
+
+
+def _app_settings(settings: Settings, announced: tuple[str, ...]) -> AppSettings:
+    return AppSettings(
+        public_url=settings.public_url,
+        node_id=settings.node_id,
+        ice_servers=tuple(server.to_json() for server in settings.ice_servers),
+        announced_ip=settings.announced_ip or announced[0],
+        allow_takeover=settings.allow_auth_takeover,
+        takeover_grace=float(settings.auth_takeover_grace_seconds),
+        layer_policy=LayerPolicy(
+            expected_vp9_mode=settings.expect_vp9_svc_mode,
+            enforce_vp9_mode=settings.enforce_vp9_svc_mode,
+            enforce_two_layers=settings.enforce_2_layer_simulcast,
+        ),
+        registry_refresh=settings.registry_refresh_seconds,
+    )
+
+
+if sys.platform != "linux":  # pragma: no cover
+    raise ImportError("trio-sfu runs on Linux only: it needs wait_readable on UDP sockets and UDP_SEGMENT")
