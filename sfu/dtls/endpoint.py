@@ -391,7 +391,9 @@ class DtlsEndpoint:
         """Take OpenSSL's output: a new flight is kept and sent, a repeated one dropped, an alert sent."""
         flight: list[Record] = []
         others: list[Record] = []
+        resealed: list[Record] = []
         known = self._next_message_seq
+        finished_before = self._finished_sent
         for record in self._take_output():
             if record.content_type not in (ContentType.HANDSHAKE, ContentType.CHANGE_CIPHER_SPEC):
                 others.append(record)
@@ -401,11 +403,13 @@ class DtlsEndpoint:
                     self._next_message_seq = max(self._next_message_seq, first.message_seq + 1)
                     self._guard.sent(first.message_type)
                     flight.append(record)
-            elif not self._finished_sent:
-                self._finished_sent = record.epoch == 1
+            elif not finished_before:
+                self._finished_sent |= record.epoch == 1
                 flight.append(record)
             elif record.epoch == 1:
-                self._flight.adopt(record)
+                resealed.append(record)
+        if resealed:
+            self._flight.adopt(resealed)
         if flight:
             self._flight.begin(flight)
             self._send_flight(now)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from sfu.dtls.record import ContentType, Record, pack_datagrams
+from sfu.dtls.record import Record, pack_datagrams
 
 INITIAL_TIMEOUT = 0.1
 """Seconds until a flight is repeated for the first time."""
@@ -61,12 +61,13 @@ class Flight:
         if self._size > MAX_FLIGHT_BYTES:
             raise ValueError(f"a flight of {self._size} bytes")
 
-    def adopt(self, record: Record) -> None:
-        """Take a Finished that OpenSSL sealed again, under its new record number, in place of the old one."""
-        self._records = [
-            record if (old.content_type, old.epoch) == (ContentType.HANDSHAKE, record.epoch) else old
-            for old in self._records
-        ]
+    def adopt(self, finished: Iterable[Record]) -> None:
+        """Take a Finished that OpenSSL sealed again, under new record numbers, in place of the old one.
+
+        It may be in several fragments, like any handshake message, and in others than before.
+        """
+        self._records = [record for record in self._records if record.epoch == 0]
+        self._records += finished
 
     def datagrams(self, number: Callable[[], int], mtu: int, now: float) -> list[bytes]:
         """The flight ready to be sent; ``number`` gives the next record number of epoch 0."""

@@ -9,7 +9,8 @@ record by record, and recognises what the peer merely says again. Five rules, al
    OpenSSL can be made to buffer.
 2. All fragments of a message agree about its type and length; the first one seen decides.
 3. A message that has been answered is a *repeat*: our answer was lost. OpenSSL need not see it again.
-4. ChangeCipherSpec and epoch 1 are impossible before our first (server) or last (client) plaintext flight.
+4. Before our first (server) or last (client) plaintext flight there can be no ChangeCipherSpec and no
+   epoch 1, and from a client nothing but its ClientHello.
 5. Plaintext alerts never reach OpenSSL: whoever can send one datagram could end the handshake.
 
 After the handshake the same rules leave sealed application data and alerts; every handshake message is a
@@ -19,6 +20,7 @@ repeat.
 from __future__ import annotations
 
 import enum
+from typing import NamedTuple
 
 from sfu.dtls.context import DtlsRole
 from sfu.dtls.record import (
@@ -29,38 +31,50 @@ from sfu.dtls.record import (
     parse_fragments_untrusted,
 )
 
-MAX_MESSAGE_SEQ = 9
-"""Highest message_seq of a plaintext message: a server with cookie exchange and optional messages needs 7."""
-
 MAX_SEALED_HANDSHAKE = 128
 """Longest body of a handshake record in epoch 1. It holds a Finished: 24 bytes, and at most 24 of an AEAD."""
 
 MAX_SEALED_ALERT = 128
 """Longest body of an alert in epoch 1: 2 bytes, and at most 24 of an AEAD."""
 
-MESSAGE_LIMITS: dict[DtlsRole, dict[int, int]] = {
+
+class Shape(NamedTuple):
+    """What a plaintext handshake message may look like."""
+
+    limit: int
+    """The most bytes it may have."""
+    first_seq: int
+    """The lowest message_seq it can have."""
+    last_seq: int
+    """The highest message_seq it can have."""
+
+
+MESSAGES: dict[DtlsRole, dict[int, Shape]] = {
     DtlsRole.CLIENT: {
-        HandshakeType.CLIENT_HELLO: 8_192,
-        HandshakeType.CERTIFICATE: 16_384,
-        HandshakeType.CLIENT_KEY_EXCHANGE: 2_048,
-        HandshakeType.CERTIFICATE_VERIFY: 8_192,
+        HandshakeType.CLIENT_HELLO: Shape(8_192, 0, 0),
+        HandshakeType.CERTIFICATE: Shape(16_384, 1, 1),
+        HandshakeType.CLIENT_KEY_EXCHANGE: Shape(2_048, 2, 2),
+        HandshakeType.CERTIFICATE_VERIFY: Shape(8_192, 3, 3),
     },
     DtlsRole.SERVER: {
-        HandshakeType.SERVER_HELLO: 2_048,
-        HandshakeType.HELLO_VERIFY_REQUEST: 512,
-        HandshakeType.CERTIFICATE: 16_384,
-        HandshakeType.SERVER_KEY_EXCHANGE: 8_192,
-        HandshakeType.CERTIFICATE_REQUEST: 8_192,
-        HandshakeType.SERVER_HELLO_DONE: 0,
+        HandshakeType.HELLO_VERIFY_REQUEST: Shape(512, 0, 0),
+        HandshakeType.SERVER_HELLO: Shape(2_048, 0, 1),
+        HandshakeType.CERTIFICATE: Shape(16_384, 1, 2),
+        HandshakeType.SERVER_KEY_EXCHANGE: Shape(8_192, 2, 3),
+        HandshakeType.CERTIFICATE_REQUEST: Shape(8_192, 3, 4),
+        HandshakeType.SERVER_HELLO_DONE: Shape(0, 3, 5),
     },
 }
-"""By the sender's role: the plaintext messages it can send, and the most bytes each may have."""
+"""By the sender's role: the plaintext messages it can send (RFC 6347 figure 1).
+
+The numbers of a client's are fixed, as our server exchanges no cookie and requires a certificate. A server's
+depend on whether it exchanges a cookie. What is remembered of a peer is at most one entry for each number."""
 
 _OTHER = {DtlsRole.CLIENT: DtlsRole.SERVER, DtlsRole.SERVER: DtlsRole.CLIENT}
 
 _ANSWERED_BY: dict[int, frozenset[int]] = {
     HandshakeType.SERVER_HELLO: frozenset({HandshakeType.CLIENT_HELLO}),
-    HandshakeType.CLIENT_KEY_EXCHANGE: frozenset(MESSAGE_LIMITS[DtlsRole.SERVER]),
+    HandshakeType.CLIENT_KEY_EXCHANGE: frozenset(MESSAGES[DtlsRole.SERVER]),
 }
 """Once we have sent the message on the left, the peer's messages on the right have been answered for good.
 
@@ -87,7 +101,7 @@ class HandshakeGuard:
 
     def __init__(self, role: DtlsRole) -> None:
         """``role`` is ours."""
-        self._limits = MESSAGE_LIMITS[_OTHER[role]]
+        self._shapes = MESSAGES[_OTHER[role]]
         self._is_client = role is DtlsRole.CLIENT
         self._answered: frozenset[int] = frozenset()
         self._seen: dict[int, tuple[int, int]] = {}
@@ -100,7 +114,7 @@ class HandshakeGuard:
     def complete(self) -> None:
         """The handshake is over: from now on only sealed data and alerts pass."""
         self._complete = True
-        self._answered = frozenset(self._limits)
+        self._answered = frozenset(self._shapes)
         self._seen.clear()
 
     def judge_untrusted(self, record: Record) -> Verdict:
@@ -143,12 +157,14 @@ class HandshakeGuard:
             return Verdict.REPEAT
         fresh: dict[int, tuple[int, int]] = {}
         for fragment in fragments:
-            limit = self._limits.get(fragment.message_type)
-            if limit is None or fragment.length > limit or fragment.message_seq > MAX_MESSAGE_SEQ:
+            kind, seq = fragment.message_type, fragment.message_seq
+            shape = self._shapes.get(kind)
+            if shape is None or fragment.length > shape.limit or not shape.first_seq <= seq <= shape.last_seq:
                 return Verdict.DROP
-            shape = (fragment.message_type, fragment.length)
-            known = self._seen.get(fragment.message_seq) or fresh.setdefault(fragment.message_seq, shape)
-            if known != shape:
+            if not self._is_client and not self._answered and kind != HandshakeType.CLIENT_HELLO:
+                return Verdict.DROP
+            size = (kind, fragment.length)
+            if (self._seen.get(seq) or fresh.setdefault(seq, size)) != size:
                 return Verdict.CONFLICT
         self._seen.update(fresh)
         return Verdict.PASS

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from OpenSSL import SSL
 
 from sfu.dtls import Certificate, DtlsRole
 from sfu.dtls.certificate import BACKDATED, VALIDITY
+from sfu.dtls.context import OPTIONS
 
 NOW = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
 
@@ -41,3 +43,13 @@ def test_one_context_for_each_role() -> None:
     assert client is not server
     assert certificate.context(DtlsRole.CLIENT) is client
     assert certificate.context(DtlsRole.SERVER) is server
+
+
+def test_contexts_resume_and_renegotiate_nothing() -> None:
+    for role in DtlsRole:
+        context = Certificate.generate(NOW).context(role)
+        assert context.set_options(0) & OPTIONS == OPTIONS
+        assert OPTIONS & SSL.OP_NO_RENEGOTIATION
+        assert OPTIONS & SSL.OP_NO_TICKET
+        assert context.get_session_cache_mode() == SSL.SESS_CACHE_OFF
+        assert context.get_verify_mode() == SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT

@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from OpenSSL import SSL
 
 from sfu.dtls import (
     ApplicationData,
@@ -279,6 +280,18 @@ def test_a_peer_without_use_srtp_is_refused() -> None:
     talk(peer, end)
     assert_refused(end, "no SRTP profile")
     assert not peer.connected, "our last flight was not sent"
+
+
+def test_a_handshake_in_which_openssl_asked_nobody_is_refused() -> None:
+    """Should its callback ever not be called, there is still no match, hence nothing to trust."""
+    careless = Certificate.generate(datetime.now(UTC))
+    careless.context(DtlsRole.SERVER).set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    end = DtlsEndpoint(careless, DtlsRole.SERVER, [RAW_FINGERPRINT])
+    end.start(0.0)
+    peer = RawPeer(DtlsRole.CLIENT, credentials=CREDENTIALS)
+    talk(peer, end)
+    assert_refused(end, "no certificate")
+    assert not peer.connected
 
 
 def test_a_resumed_session_is_not_accepted() -> None:

@@ -29,7 +29,7 @@ def test_plaintext_gets_fresh_numbers_and_sealed_records_stay() -> None:
 def test_a_newly_sealed_finished_replaces_the_old_one_only() -> None:
     flight = Flight()
     flight.begin([CERTIFICATE, CHANGE, FINISHED])
-    flight.adopt(FINISHED_AGAIN)
+    flight.adopt([FINISHED_AGAIN])
     (datagram,) = flight.datagrams(lambda: 0, 1200, 0.0)
     assert split_datagram_untrusted(datagram)[-1] == FINISHED_AGAIN
     assert [one.body for one in split_datagram_untrusted(datagram)][:2] == [CERTIFICATE.body, CHANGE.body]

@@ -6,10 +6,9 @@ import pytest
 
 from sfu.dtls import DtlsRole
 from sfu.dtls.guard import (
-    MAX_MESSAGE_SEQ,
     MAX_SEALED_ALERT,
     MAX_SEALED_HANDSHAKE,
-    MESSAGE_LIMITS,
+    MESSAGES,
     HandshakeGuard,
     Verdict,
 )
@@ -41,16 +40,36 @@ def answering(role: DtlsRole) -> HandshakeGuard:
     return guard_of(role, SERVER_HELLO if role is DtlsRole.SERVER else HandshakeType.CLIENT_KEY_EXCHANGE)
 
 
+def other(role: DtlsRole) -> DtlsRole:
+    return DtlsRole.CLIENT if role is DtlsRole.SERVER else DtlsRole.SERVER
+
+
+def fresh(role: DtlsRole, message_type: int) -> HandshakeGuard:
+    """A guard at the point of the handshake where such a message of the peer's is due."""
+    if role is DtlsRole.CLIENT or message_type == CLIENT_HELLO:
+        return HandshakeGuard(role)
+    return answering(role)
+
+
 @pytest.mark.parametrize("role", DtlsRole)
-def test_only_messages_of_the_other_role_up_to_their_limits(role: DtlsRole) -> None:
-    other = DtlsRole.CLIENT if role is DtlsRole.SERVER else DtlsRole.SERVER
+def test_only_messages_of_the_other_role_within_their_limits(role: DtlsRole) -> None:
     for message_type in range(256):
-        limit = MESSAGE_LIMITS[other].get(message_type)
-        within = fragment(message_type, limit or 0, 1, 0, b"x" if limit else b"")
-        beyond = fragment(message_type, (limit or 0) + 1, 1, 0, b"x")
-        expected = Verdict.DROP if limit is None else Verdict.PASS
-        assert HandshakeGuard(role).judge_untrusted(handshake(within)) is expected
-        assert HandshakeGuard(role).judge_untrusted(handshake(beyond)) is Verdict.DROP
+        shape = MESSAGES[other(role)].get(message_type)
+        limit = shape.limit if shape else 0
+        for seq in range(9):
+            due = shape is not None and shape.first_seq <= seq <= shape.last_seq
+            within = handshake(fragment(message_type, limit, seq, 0, b"x" if limit else b""))
+            beyond = handshake(fragment(message_type, limit + 1, seq, 0, b"x"))
+            guard = fresh(role, message_type)
+            assert guard.judge_untrusted(within) is (Verdict.PASS if due else Verdict.DROP)
+            assert fresh(role, message_type).judge_untrusted(beyond) is Verdict.DROP
+
+
+def test_nothing_but_a_hello_comes_first_from_a_client() -> None:
+    for message_type, shape in MESSAGES[DtlsRole.CLIENT].items():
+        record = handshake(fragment(message_type, 9, shape.first_seq, 0, b"x"))
+        expected = Verdict.PASS if message_type == CLIENT_HELLO else Verdict.DROP
+        assert HandshakeGuard(DtlsRole.SERVER).judge_untrusted(record) is expected
 
 
 def test_a_message_of_131072_bytes_never_reaches_openssl() -> None:
@@ -58,18 +77,17 @@ def test_a_message_of_131072_bytes_never_reaches_openssl() -> None:
     assert HandshakeGuard(DtlsRole.SERVER).judge_untrusted(huge) is Verdict.DROP
 
 
-def test_message_numbers_are_limited() -> None:
-    guard = HandshakeGuard(DtlsRole.SERVER)
-    for seq, verdict in ((MAX_MESSAGE_SEQ, Verdict.PASS), (MAX_MESSAGE_SEQ + 1, Verdict.DROP)):
-        assert guard.judge_untrusted(handshake(fragment(CERTIFICATE, 9, seq, 0, b"x"))) is verdict
-
-
 def test_fragments_must_agree_with_the_first_one_seen() -> None:
     guard = HandshakeGuard(DtlsRole.SERVER)
     assert guard.judge_untrusted(handshake(fragment(CLIENT_HELLO, 100, 0, 50, b"x" * 50))) is Verdict.PASS
     assert guard.judge_untrusted(handshake(fragment(CLIENT_HELLO, 101, 0, 0, b"x" * 50))) is Verdict.CONFLICT
-    assert guard.judge_untrusted(handshake(fragment(CERTIFICATE, 100, 0, 0, b"x" * 50))) is Verdict.CONFLICT
     assert guard.judge_untrusted(handshake(fragment(CLIENT_HELLO, 100, 0, 0, b"x" * 50))) is Verdict.PASS
+
+
+def test_one_number_belongs_to_one_message() -> None:
+    guard = HandshakeGuard(DtlsRole.CLIENT)
+    assert guard.judge_untrusted(handshake(fragment(SERVER_HELLO, 80, 1, 0, b"x" * 80))) is Verdict.PASS
+    assert guard.judge_untrusted(handshake(fragment(CERTIFICATE, 80, 1, 0, b"x" * 80))) is Verdict.CONFLICT
 
 
 def test_a_record_that_disagrees_with_itself_leaves_no_trace() -> None:
@@ -133,8 +151,9 @@ def test_answered_messages_are_repeats() -> None:
     assert guard.judge_untrusted(handshake(hello.body, certificate)) is Verdict.PASS, "something new"
 
     client = answering(DtlsRole.CLIENT)
-    for message_type, limit in MESSAGE_LIMITS[DtlsRole.SERVER].items():
-        record = handshake(fragment(message_type, min(limit, 1), 1, 0, b"x" * min(limit, 1)))
+    for message_type, shape in MESSAGES[DtlsRole.SERVER].items():
+        size = min(shape.limit, 1)
+        record = handshake(fragment(message_type, size, 1, 0, b"x" * size))
         assert client.judge_untrusted(record) is Verdict.REPEAT
 
 
@@ -148,7 +167,7 @@ def test_after_the_handshake_only_sealed_data_and_alerts_pass(role: DtlsRole) ->
     assert guard.judge_untrusted(sealed(ContentType.HANDSHAKE, 324)) is Verdict.DROP, "a renegotiation"
     change = Record(ContentType.CHANGE_CIPHER_SPEC, 0xFEFD, 0, 0, b"\x01")
     assert guard.judge_untrusted(change) is Verdict.DROP
-    other = DtlsRole.CLIENT if role is DtlsRole.SERVER else DtlsRole.SERVER
-    for message_type, limit in MESSAGE_LIMITS[other].items():
-        record = handshake(fragment(message_type, min(limit, 1), 1, 0, b"x" * min(limit, 1)))
+    for message_type, shape in MESSAGES[other(role)].items():
+        size = min(shape.limit, 1)
+        record = handshake(fragment(message_type, size, 1, 0, b"x" * size))
         assert guard.judge_untrusted(record) is Verdict.REPEAT

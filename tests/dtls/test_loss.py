@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 
 from sfu.dtls import ApplicationData, DtlsConnected, DtlsRole, DtlsState
-from sfu.dtls.endpoint import MAX_UNCONFIRMED_RECORDS
+from sfu.dtls.endpoint import DEFAULT_MTU, MAX_UNCONFIRMED_RECORDS, MIN_MTU
 from sfu.dtls.flight import INITIAL_TIMEOUT, MAX_TIMEOUT
 from sfu.dtls.record import ContentType, split_datagram_untrusted
 from tests.support.dtls_net import LATENCY, Fate, Pair, Path, chaotic, losing, lossless
@@ -68,6 +68,22 @@ def test_no_datagram_is_longer_than_the_mtu(mtu: int) -> None:
     pair.pump()
     sizes = [len(data) for sent in pair.sent.values() for data in sent]
     assert max(sizes) == mtu
+
+
+def test_every_mtu() -> None:
+    """OpenSSL fragments whatever meets the end of a datagram: at some sizes even the Finished."""
+    for mtu in range(MIN_MTU, DEFAULT_MTU + 1, 3):
+        pair = shake(mtu=mtu)
+        assert pair.connected, mtu
+        assert pair.timers == 0, mtu
+        assert max(len(data) for sent in pair.sent.values() for data in sent) <= mtu
+
+
+@pytest.mark.parametrize("sender", DtlsRole)
+def test_a_fragmented_finished_lost_in_parts(sender: DtlsRole) -> None:
+    for mtu in range(284, 294):
+        for index in range(6):
+            assert_works(shake(losing(sender, index), mtu=mtu))
 
 
 @pytest.mark.parametrize("mtu", MTUS)
