@@ -1,0 +1,100 @@
+"""The UDP port over loopback sockets: what goes out is what arrives, segmented or not."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from sfu.media.egress import Egress, Priority
+from sfu.worker.udp import DRAIN_BUDGET, UdpPort
+
+
+@pytest.fixture
+def port() -> Iterator[UdpPort]:
+    port = UdpPort("127.0.0.1", 0)
+    yield port
+    port.close()
+
+
+@pytest.fixture
+def peer() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        peer.settimeout(5)
+        yield peer
+
+
+def run(address: Any, sizes: list[int]) -> tuple[Egress, list[bytes]]:
+    packets = [bytes([i]) * size for i, size in enumerate(sizes)]
+    buffers = [piece for packet in packets for piece in (packet[:12], packet[12:])]
+    segment = sizes[0] if len(sizes) > 1 else 0
+    return Egress(address, buffers, Priority.VIDEO, segment, len(sizes)), packets
+
+
+@pytest.mark.parametrize("segmentation", [True, False])
+@pytest.mark.parametrize("sizes", [[100], [100, 100, 100], [100, 100, 40], [1200] * 40])
+def test_runs_arrive_as_packets(
+    port: UdpPort, peer: socket.socket, sizes: list[int], segmentation: bool
+) -> None:
+    assert port.segmentation, "this kernel has no UDP_SEGMENT"
+    port.segmentation = segmentation
+    egress, packets = run(peer.getsockname(), sizes)
+    port.send(egress)
+    assert [peer.recv(2000) for _ in packets] == packets
+    assert port.counters.sent == len(packets)
+    assert port.counters.calls == (1 if segmentation else len(packets))
+
+
+def test_packets_of_a_run() -> None:
+    egress, packets = run(("127.0.0.1", 9), [50, 50, 20])
+    assert list(egress.packets()) == packets
+
+
+def test_where_segmentation_is_refused_packets_go_singly_ever_after(
+    port: UdpPort, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = port.socket
+
+    class Refusing:
+        """A kernel or network card without segmentation offload: not to be had on demand."""
+
+        def sendmsg(self, buffers: Any, ancillary: Any, flags: int, address: Any) -> int:
+            if ancillary:
+                raise OSError(errno.EIO, "no offload")
+            return real.sendmsg(buffers, ancillary, flags, address)
+
+        def close(self) -> None:
+            real.close()
+
+    monkeypatch.setattr(port, "socket", Refusing())
+    for _ in range(2):
+        egress, packets = run(peer.getsockname(), [100, 100, 60])
+        port.send(egress)
+        assert [peer.recv(2000) for _ in packets] == packets
+    assert port.counters.calls == 1 + 3 + 3
+    assert port.counters.dropped_error == 0
+
+
+def test_what_the_kernel_refuses_is_counted(port: UdpPort) -> None:
+    port.send(run(("127.0.0.1", 9), [65535])[0])
+    port.send(run(("127.0.0.1", 0), [100])[0])
+    assert port.counters.dropped_error == 2
+
+
+def test_a_drain_is_bounded(port: UdpPort, peer: socket.socket) -> None:
+    for i in range(DRAIN_BUDGET + 10):
+        peer.sendto(b"%d" % i, ("127.0.0.1", port.port))
+    first, second = port.drain(), port.drain()
+    assert len(first) == DRAIN_BUDGET
+    assert [data for data, _ in first + second] == [b"%d" % i for i in range(DRAIN_BUDGET + 10)]
+    assert {address for _, address in first} == {peer.getsockname()}
+    assert port.drain() == []
+
+
+def test_a_port_in_use_is_an_error(port: UdpPort) -> None:
+    with pytest.raises(OSError, match="in use"):
+        UdpPort("127.0.0.1", port.port)
