@@ -19,6 +19,9 @@ export class Lobby {
 
   constructor(actions: LobbyActions) {
     this.#actions = actions;
+    byId("password-cancel", HTMLButtonElement).addEventListener("click", () => {
+      byId("password-dialog", HTMLDialogElement).close("cancel");
+    });
     byId("open-form", HTMLFormElement).addEventListener("submit", (event) => {
       event.preventDefault();
       this.#open();
