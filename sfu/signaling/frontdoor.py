@@ -59,8 +59,8 @@ async def serve_http(
     settings: SignalingSettings | None = None,
     task_status: trio.TaskStatus[FrontDoor] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until cancelled. Then listeners close, clients are told, and within ``shutdown_timeout`` all
-    is over (but for the application's goodbyes, which have the same time again).
+    """Serve until cancelled. Then listeners close, clients are told, the application says goodbye to each,
+    and within ``shutdown_timeout`` all is over.
 
     Args:
         listeners: what to accept from; closed at the end.

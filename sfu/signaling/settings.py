@@ -39,8 +39,7 @@ class SignalingSettings:
     drain_timeout: float = 5.0
     """For events that were received before a client left, the one being handled included."""
     disconnect_timeout: float = 5.0
-    """For the application to say goodbye to one socket; at shutdown :attr:`shutdown_timeout` holds
-    instead."""
+    """For the application to say goodbye to one socket."""
     max_sessions: int = 8_192
     """Engine.IO sessions; further ones are answered 503."""
 
@@ -66,7 +65,7 @@ class SignalingSettings:
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Peers whose ``X-Forwarded-For`` is believed."""
     shutdown_timeout: float = 1.0
-    """For clients to be told and connections to end."""
+    """For clients to be told, connections to end and the application to say goodbye."""
 
     def __post_init__(self) -> None:
         if not (len(self.path) > 2 and self.path.startswith("/") and self.path.endswith("/")):

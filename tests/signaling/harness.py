@@ -7,6 +7,7 @@ peers.
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,40 @@ from sfu.signaling.settings import SignalingSettings
 
 POLLING = "/socket.io/?EIO=4&transport=polling"
 WEBSOCKET = "/socket.io/?EIO=4&transport=websocket"
+
+UPGRADE_HEADERS = (
+    "Host: sfu.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+)
+
+
+def upgrade_request(target: str, headers: str = UPGRADE_HEADERS) -> bytes:
+    return f"GET {target} HTTP/1.1\r\n{headers}\r\n".encode("latin-1")
+
+
+def frame(first: int, payload: bytes, *, mask: bool = True) -> bytes:
+    """A client frame; ``first`` is FIN, RSV and opcode."""
+    key = b"\x01\x7f\x80\xfe" if mask else b""
+    bit = 0x80 if mask else 0
+    length = len(payload)
+    if length < 126:
+        head = struct.pack("!BB", first, bit | length)
+    elif length < 65536:
+        head = struct.pack("!BBH", first, bit | 126, length)
+    else:
+        head = struct.pack("!BBQ", first, bit | 127, length)
+    if mask:
+        payload = bytes(byte ^ key[index % 4] for index, byte in enumerate(payload))
+    return head + key + payload
+
+
+async def read_until(stream: trio.abc.Stream, end: bytes) -> bytes:
+    received = b""
+    while not received.endswith(end):
+        data = await stream.receive_some()
+        assert data, received
+        received += data
+    return received
 
 
 class Echo:
@@ -88,8 +123,10 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
     async def aclose(self) -> None:
         await self._receive.aclose()
 
-    def connect(self) -> trio.StapledStream[Any, Any]:
-        client, server = trio.testing.memory_stream_pair()
+    def connect(self, *, lockstep: bool = False) -> trio.StapledStream[Any, Any]:
+        """``lockstep``: nothing can be sent that the other end does not read."""
+        pair = trio.testing.lockstep_stream_pair if lockstep else trio.testing.memory_stream_pair
+        client, server = pair()
         self._send.send_nowait(server)
         return client
 
@@ -102,9 +139,11 @@ class House:
     listener: MemoryListener
     scope: trio.CancelScope
     """Cancelled to shut the door."""
+    over: trio.Event
+    """The door is shut."""
 
-    def client(self) -> Client:
-        return Client(self.listener.connect())
+    def client(self, *, lockstep: bool = False) -> Client:
+        return Client(self.listener.connect(lockstep=lockstep))
 
     async def open_polling(self) -> Poller:
         """A session over long-polling, without a socket yet."""
@@ -154,6 +193,7 @@ async def open_house(
     listener = MemoryListener()
     async with trio.open_nursery() as nursery:
         scope = trio.CancelScope()
+        over = trio.Event()
 
         async def serve(task_status: trio.TaskStatus[FrontDoor]) -> None:
             with scope:
@@ -166,8 +206,9 @@ async def open_house(
                     settings=settings,
                     task_status=task_status,
                 )
+            over.set()
 
-        yield House(await nursery.start(serve), listener, scope)
+        yield House(await nursery.start(serve), listener, scope, over)
         scope.cancel()
 
 
@@ -251,10 +292,7 @@ class Poller:
     house: House
     polls: Client
     sid: str
-    posts: Client = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.posts = self.house.client()
+    posts: Client | None = None
 
     @property
     def target(self) -> str:
@@ -265,6 +303,7 @@ class Poller:
 
     async def post(self, body: str | bytes) -> Answer:
         data = body.encode() if isinstance(body, str) else body
+        self.posts = self.posts or self.house.client()
         return await self.posts.request("POST", self.target, data)
 
 

@@ -7,17 +7,13 @@ import json
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from sfu.signaling.settings import SignalingSettings
 from tests.signaling.harness import POLLING, Echo, Recorder, open_house
 
 
-@pytest.fixture(autouse=True)
-def virtual_time(autojump_clock: trio.testing.MockClock) -> None:
-    """Nothing here waits in real time."""
-
-
-async def test_opens_a_session() -> None:
+async def test_opens_a_session(autojump_clock: MockClock) -> None:
     async with open_house(Echo()) as house:
         answer = await house.client().get(POLLING)
         assert answer.status == 200
@@ -51,7 +47,9 @@ async def test_opens_a_session() -> None:
         ("GET", "/socket.io/?transport=polling", 5, "Unsupported protocol version"),
     ],
 )
-async def test_refuses_with_code(method: str, target: str, code: int, message: str) -> None:
+async def test_refuses_with_code(
+    autojump_clock: MockClock, method: str, target: str, code: int, message: str
+) -> None:
     async with open_house(Echo()) as house:
         answer = await house.client().request(method, target)
         assert answer.status == 400
@@ -61,7 +59,7 @@ async def test_refuses_with_code(method: str, target: str, code: int, message: s
         assert house.door.session_count == 0
 
 
-async def test_carries_messages_both_ways() -> None:
+async def test_carries_messages_both_ways(autojump_clock: MockClock) -> None:
     async with open_house(Echo()) as house:
         poller = await house.connect_polling()
         answer = await poller.post('42["a",1]\x1e427["b","\u00e9"]\x1e42["c"]')
@@ -72,14 +70,14 @@ async def test_carries_messages_both_ways() -> None:
         assert received == ['42["a",1]', '437["\u00e9"]', '42["b","\u00e9"]', '42["c"]']
 
 
-async def test_carries_binary() -> None:
+async def test_carries_binary(autojump_clock: MockClock) -> None:
     async with open_house(Echo()) as house:
         poller = await house.connect_polling()
         await poller.post('451-["a",{"_placeholder":true,"num":0}]\x1ebAQIDBA==')
         assert (await poller.poll()).body == b'451-["a",{"_placeholder":true,"num":0}]\x1ebAQIDBA=='
 
 
-async def test_a_poll_waits_for_data() -> None:
+async def test_a_poll_waits_for_data(autojump_clock: MockClock) -> None:
     async with open_house(Echo()) as house, trio.open_nursery() as nursery:
         poller = await house.connect_polling()
         bodies: list[bytes] = []
@@ -98,7 +96,7 @@ async def test_a_poll_waits_for_data() -> None:
 @pytest.mark.parametrize(
     "body", ["abc", "", "4\x1e", "b!!!!", "0", "2", "5", b"4\xff", "4abc", '42["a"', "42{}"]
 )
-async def test_malformed_input_ends_the_session(body: str | bytes) -> None:
+async def test_malformed_input_ends_the_session(autojump_clock: MockClock, body: str | bytes) -> None:
     app = Recorder()
     async with open_house(app) as house:
         poller = await house.connect_polling()
@@ -109,7 +107,7 @@ async def test_malformed_input_ends_the_session(body: str | bytes) -> None:
         assert house.door.session_count == 0
 
 
-async def test_a_second_poll_ends_the_session() -> None:
+async def test_a_second_poll_ends_the_session(autojump_clock: MockClock) -> None:
     app = Recorder()
     async with open_house(app) as house, trio.open_nursery() as nursery:
         poller = await house.connect_polling()
@@ -127,7 +125,7 @@ async def test_a_second_poll_ends_the_session() -> None:
         assert (await poller.poll()).json()["code"] == 1
 
 
-async def test_a_second_post_ends_the_session() -> None:
+async def test_a_second_post_ends_the_session(autojump_clock: MockClock) -> None:
     app = Recorder()
     async with open_house(app) as house:
         poller = await house.connect_polling()
@@ -140,7 +138,7 @@ async def test_a_second_post_ends_the_session() -> None:
         assert app.reasons == ["transport error"]
 
 
-async def test_a_client_that_drops_its_poll_ends_the_session() -> None:
+async def test_a_client_that_drops_its_poll_ends_the_session(autojump_clock: MockClock) -> None:
     app = Recorder()
     async with open_house(app) as house:
         poller = await house.connect_polling()
@@ -154,7 +152,7 @@ async def test_a_client_that_drops_its_poll_ends_the_session() -> None:
         assert app.reasons == ["transport error"]
 
 
-async def test_a_client_can_close_the_session() -> None:
+async def test_a_client_can_close_the_session(autojump_clock: MockClock) -> None:
     app = Recorder()
     async with open_house(app) as house, trio.open_nursery() as nursery:
         poller = await house.connect_polling()
@@ -172,7 +170,7 @@ async def test_a_client_can_close_the_session() -> None:
         assert (await poller.poll()).status == 400
 
 
-async def test_a_payload_over_the_limit_is_refused_before_it_is_read() -> None:
+async def test_a_payload_over_the_limit_is_refused_before_it_is_read(autojump_clock: MockClock) -> None:
     app = Recorder()
     async with open_house(app, SignalingSettings(max_payload=1000)) as house:
         poller = await house.connect_polling()
@@ -183,7 +181,7 @@ async def test_a_payload_over_the_limit_is_refused_before_it_is_read() -> None:
         assert app.reasons == ["transport error"]
 
 
-async def test_an_undeclared_payload_over_the_limit_is_refused() -> None:
+async def test_an_undeclared_payload_over_the_limit_is_refused(autojump_clock: MockClock) -> None:
     app = Recorder()
     async with open_house(app, SignalingSettings(max_payload=1000)) as house:
         poller = await house.connect_polling()
@@ -195,7 +193,7 @@ async def test_an_undeclared_payload_over_the_limit_is_refused() -> None:
         assert app.reasons == ["transport error"]
 
 
-async def test_too_many_packets_end_the_session() -> None:
+async def test_too_many_packets_end_the_session(autojump_clock: MockClock) -> None:
     app = Recorder()
     async with open_house(app) as house:
         poller = await house.connect_polling()
@@ -204,7 +202,7 @@ async def test_too_many_packets_end_the_session() -> None:
         assert app.reasons == ["parse error"]
 
 
-async def test_a_flood_of_pongs_does_nothing() -> None:
+async def test_a_flood_of_pongs_does_nothing(autojump_clock: MockClock) -> None:
     async with open_house(Echo()) as house:
         poller = await house.connect_polling()
         assert (await poller.post("\x1e".join("3" * 16_384))).status == 200
@@ -212,7 +210,7 @@ async def test_a_flood_of_pongs_does_nothing() -> None:
         assert (await poller.poll()).body == b'42["still here"]'
 
 
-async def test_a_large_backlog_goes_out_in_several_polls() -> None:
+async def test_a_large_backlog_goes_out_in_several_polls(autojump_clock: MockClock) -> None:
     class Talker(Recorder):
         async def event(self, socket, name, args, ack):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
             for number in range(30):

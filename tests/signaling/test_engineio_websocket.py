@@ -8,26 +8,26 @@ import struct
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from sfu.signaling.settings import SignalingSettings
-from tests.signaling.harness import POLLING, WEBSOCKET, Answer, Echo, House, Poller, Recorder, open_house
-
-UPGRADE_HEADERS = (
-    "Host: sfu.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+from tests.signaling.harness import (
+    POLLING,
+    UPGRADE_HEADERS,
+    WEBSOCKET,
+    Answer,
+    Echo,
+    House,
+    Poller,
+    Recorder,
+    frame,
+    open_house,
+    read_until,
+    upgrade_request,
 )
 
 
-def upgrade_request(target: str, headers: str = UPGRADE_HEADERS) -> bytes:
-    return f"GET {target} HTTP/1.1\r\n{headers}\r\n".encode("latin-1")
-
-
-@pytest.fixture(autouse=True)
-def virtual_time(autojump_clock: trio.testing.MockClock) -> None:
-    """Nothing here waits in real time."""
-
-
-async def test_opens_a_session() -> None:
+async def test_opens_a_session(autojump_clock: MockClock) -> None:
     async with open_house(Echo()) as house, house.websocket() as ws:
         opening = json.loads((await ws.text())[1:])
         assert len(opening.pop("sid")) == 20
@@ -39,7 +39,7 @@ async def test_opens_a_session() -> None:
         }
 
 
-async def test_carries_text_and_binary() -> None:
+async def test_carries_text_and_binary(autojump_clock: MockClock) -> None:
     async with open_house(Echo()) as house, house.connected_websocket() as ws:
         await ws.send('427["a","\u00e9"]')
         assert [await ws.text(), await ws.text()] == ['437["\u00e9"]', '42["a","\u00e9"]']
@@ -59,7 +59,7 @@ async def test_carries_text_and_binary() -> None:
         ("/socket.io/?transport=websocket", 5),
     ],
 )
-async def test_refuses_with_code(target: str, code: int) -> None:
+async def test_refuses_with_code(autojump_clock: MockClock, target: str, code: int) -> None:
     async with open_house(Echo()) as house:
         client = house.client()
         answer = await client.send_raw(upgrade_request(target))
@@ -84,7 +84,9 @@ async def test_refuses_with_code(target: str, code: int) -> None:
         ("Connection: Upgrade", "Connection: Upgrade\r\nContent-Length: 5"),
     ],
 )
-async def test_refuses_a_handshake_that_the_library_would_choke_on(find: str, put: str) -> None:
+async def test_refuses_a_handshake_that_the_library_would_choke_on(
+    autojump_clock: MockClock, find: str, put: str
+) -> None:
     async with open_house(Echo()) as house:
         headers = UPGRADE_HEADERS.replace(find, put)
         assert headers != UPGRADE_HEADERS
@@ -94,12 +96,12 @@ async def test_refuses_a_handshake_that_the_library_would_choke_on(find: str, pu
         assert (await house.client().get(POLLING)).status == 200
 
 
-async def test_an_upgrade_elsewhere_is_an_ordinary_request() -> None:
+async def test_an_upgrade_elsewhere_is_an_ordinary_request(autojump_clock: MockClock) -> None:
     async with open_house(Echo()) as house:
         assert (await house.client().send_raw(upgrade_request("/elsewhere"))).status == 404
 
 
-async def test_polling_with_connection_upgrade_is_an_ordinary_request() -> None:
+async def test_polling_with_connection_upgrade_is_an_ordinary_request(autojump_clock: MockClock) -> None:
     async with open_house(Echo()) as house:
         client = house.client()
         for _ in range(2):
@@ -109,22 +111,6 @@ async def test_polling_with_connection_upgrade_is_an_ordinary_request() -> None:
 # --- frames ------------------------------------------------------------------------------------------------
 
 
-def frame(first: int, payload: bytes, *, mask: bool = True) -> bytes:
-    """A client frame; ``first`` is FIN, RSV and opcode."""
-    key = b"\x01\x7f\x80\xfe" if mask else b""
-    bit = 0x80 if mask else 0
-    length = len(payload)
-    if length < 126:
-        head = struct.pack("!BB", first, bit | length)
-    elif length < 65536:
-        head = struct.pack("!BBH", first, bit | 126, length)
-    else:
-        head = struct.pack("!BBQ", first, bit | 127, length)
-    if mask:
-        payload = bytes(byte ^ key[index % 4] for index, byte in enumerate(payload))
-    return head + key + payload
-
-
 async def raw_websocket(house: House, trailing: bytes = b"") -> trio.abc.Stream:
     """A connection after the opening packet."""
     client = house.client()
@@ -132,15 +118,6 @@ async def raw_websocket(house: House, trailing: bytes = b"") -> trio.abc.Stream:
     received = await read_until(client.stream, b"}")
     assert received.startswith(b"HTTP/1.1 101 ")
     return client.stream
-
-
-async def read_until(stream: trio.abc.Stream, end: bytes) -> bytes:
-    received = b""
-    while not received.endswith(end):
-        data = await stream.receive_some()
-        assert data, received
-        received += data
-    return received
 
 
 async def close_code(stream: trio.abc.Stream) -> int | None:
@@ -177,7 +154,9 @@ BAD_FRAMES = [
 
 
 @pytest.mark.parametrize(("data", "code"), BAD_FRAMES)
-async def test_a_peer_that_breaks_the_rules_is_told(data: bytes, code: int) -> None:
+async def test_a_peer_that_breaks_the_rules_is_told(
+    autojump_clock: MockClock, data: bytes, code: int
+) -> None:
     app = Recorder()
     async with open_house(app, SignalingSettings(max_payload=1000)) as house:
         stream = await raw_websocket(house)
@@ -189,7 +168,7 @@ async def test_a_peer_that_breaks_the_rules_is_told(data: bytes, code: int) -> N
         assert app.reasons == ["transport error"]
 
 
-async def test_frames_behind_the_handshake_are_not_lost() -> None:
+async def test_frames_behind_the_handshake_are_not_lost(autojump_clock: MockClock) -> None:
     async with open_house(Echo()) as house:
         stream = await raw_websocket(house, trailing=frame(0x81, b"40"))
         await read_until(stream, b"}")
@@ -197,7 +176,7 @@ async def test_frames_behind_the_handshake_are_not_lost() -> None:
         await read_until(stream, b'42["x"]')
 
 
-async def test_pings_of_the_peer_are_answered() -> None:
+async def test_pings_of_the_peer_are_answered(autojump_clock: MockClock) -> None:
     async with open_house(Echo()) as house:
         stream = await raw_websocket(house)
         for number in range(1000):
@@ -206,7 +185,7 @@ async def test_pings_of_the_peer_are_answered() -> None:
         assert answers.count(b"\x8a") == 1000
 
 
-async def test_input_that_never_becomes_a_message_ends_the_connection() -> None:
+async def test_input_that_never_becomes_a_message_ends_the_connection(autojump_clock: MockClock) -> None:
     async with open_house(Echo(), SignalingSettings(max_payload=1000)) as house:
         stream = await raw_websocket(house)
         await stream.send_all(frame(0x01, b"4"))
@@ -219,7 +198,7 @@ async def test_input_that_never_becomes_a_message_ends_the_connection() -> None:
         assert sent < 100_000
 
 
-async def test_a_ping_after_our_close_frame_harms_nobody() -> None:
+async def test_a_ping_after_our_close_frame_harms_nobody(autojump_clock: MockClock) -> None:
     """trio-websocket's reader fails on it."""
     async with open_house(Recorder()) as house:
         stream = await raw_websocket(house)
@@ -229,7 +208,7 @@ async def test_a_ping_after_our_close_frame_harms_nobody() -> None:
 
 
 @pytest.mark.parametrize("message", ["abc", "", "0", "2", "5", "2probe"])
-async def test_malformed_packets_close(message: str) -> None:
+async def test_malformed_packets_close(autojump_clock: MockClock, message: str) -> None:
     app = Recorder()
     async with open_house(app) as house, house.connected_websocket() as ws:
         await ws.send(message)
@@ -238,7 +217,7 @@ async def test_malformed_packets_close(message: str) -> None:
         assert app.reasons == ["parse error"]
 
 
-async def test_a_close_packet_closes() -> None:
+async def test_a_close_packet_closes(autojump_clock: MockClock) -> None:
     app = Recorder()
     async with open_house(app) as house, house.connected_websocket() as ws:
         await ws.send("1")
@@ -247,7 +226,7 @@ async def test_a_close_packet_closes() -> None:
         assert app.reasons == ["transport close"]
 
 
-async def test_a_dropped_connection_is_noticed() -> None:
+async def test_a_dropped_connection_is_noticed(autojump_clock: MockClock) -> None:
     app = Recorder()
     async with open_house(app) as house:
         stream = await raw_websocket(house)
@@ -262,7 +241,7 @@ async def test_a_dropped_connection_is_noticed() -> None:
 # --- upgrade -----------------------------------------------------------------------------------------------
 
 
-async def test_upgrades() -> None:
+async def test_upgrades(autojump_clock: MockClock) -> None:
     async with open_house(Echo()) as house:
         poller = await house.connect_polling()
         async with house.websocket(f"{WEBSOCKET}&sid={poller.sid}") as ws:
@@ -283,7 +262,7 @@ async def test_upgrades() -> None:
             assert await ws.text() == '42["still here"]'
 
 
-async def test_a_held_poll_is_let_go_when_the_probe_comes() -> None:
+async def test_a_held_poll_is_let_go_when_the_probe_comes(autojump_clock: MockClock) -> None:
     async with open_house(Echo()) as house, trio.open_nursery() as nursery:
         poller = await house.connect_polling()
         answers: list[Answer] = []
@@ -301,7 +280,7 @@ async def test_a_held_poll_is_let_go_when_the_probe_comes() -> None:
             assert [answer.body for answer in answers] == [b"6"]
 
 
-async def test_data_during_the_probe_still_goes_by_polling() -> None:
+async def test_data_during_the_probe_still_goes_by_polling(autojump_clock: MockClock) -> None:
     async with open_house(Echo()) as house:
         poller = await house.connect_polling()
         async with house.websocket(f"{WEBSOCKET}&sid={poller.sid}") as ws:
@@ -314,7 +293,9 @@ async def test_data_during_the_probe_still_goes_by_polling() -> None:
 
 
 @pytest.mark.parametrize("messages", [["5"], ["4"], ["2probe", "2probe"], ["2probe", "41"], [b"x"], [""]])
-async def test_a_bad_probe_leaves_the_session_on_polling(messages: list[str | bytes]) -> None:
+async def test_a_bad_probe_leaves_the_session_on_polling(
+    autojump_clock: MockClock, messages: list[str | bytes]
+) -> None:
     async with open_house(Recorder()) as house:
         poller = await house.connect_polling()
         async with house.websocket(f"{WEBSOCKET}&sid={poller.sid}") as ws:
@@ -328,7 +309,9 @@ async def assert_polling_works(poller: Poller) -> None:
     assert (await poller.poll()).body == b'42["x"]'
 
 
-async def test_a_websocket_that_goes_while_probing_leaves_the_session_on_polling() -> None:
+async def test_a_websocket_that_goes_while_probing_leaves_the_session_on_polling(
+    autojump_clock: MockClock,
+) -> None:
     async with open_house(Recorder()) as house:
         poller = await house.connect_polling()
         for _ in range(3):
@@ -339,7 +322,7 @@ async def test_a_websocket_that_goes_while_probing_leaves_the_session_on_polling
         await assert_polling_works(poller)
 
 
-async def test_only_one_websocket_may_probe() -> None:
+async def test_only_one_websocket_may_probe(autojump_clock: MockClock) -> None:
     async with open_house(Recorder()) as house:
         poller = await house.connect_polling()
         async with house.websocket(f"{WEBSOCKET}&sid={poller.sid}"):
@@ -349,7 +332,7 @@ async def test_only_one_websocket_may_probe() -> None:
         await assert_polling_works(poller)
 
 
-async def test_a_session_that_ends_takes_its_probing_websocket_along() -> None:
+async def test_a_session_that_ends_takes_its_probing_websocket_along(autojump_clock: MockClock) -> None:
     async with open_house(Recorder(), SignalingSettings(close_timeout=0.05)) as house:
         poller = await house.connect_polling()
         async with house.websocket(f"{WEBSOCKET}&sid={poller.sid}") as ws:
@@ -359,7 +342,7 @@ async def test_a_session_that_ends_takes_its_probing_websocket_along() -> None:
             assert await ws.closed() == 1000
 
 
-async def test_closing_while_probed_then_upgrade_is_harmless() -> None:
+async def test_closing_while_probed_then_upgrade_is_harmless(autojump_clock: MockClock) -> None:
     async with open_house(Recorder()) as house:
         poller = await house.connect_polling()
         async with house.websocket(f"{WEBSOCKET}&sid={poller.sid}") as ws:

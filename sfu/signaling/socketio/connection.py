@@ -364,10 +364,8 @@ class Connection:
         socket.end(CloseReason.FORCED_CLOSE, 0.0)
         reason = socket.reason
         assert reason is not None
-        patience = self._settings.disconnect_timeout
-        if reason is CloseReason.SHUTTING_DOWN:
-            patience = self._settings.shutdown_timeout
-        with trio.move_on_after(patience, shield=True) as scope:
+        # Nothing but the shutdown's own time limit can cancel this earlier.
+        with trio.move_on_after(self._settings.disconnect_timeout) as scope:
             try:
                 await self._application.disconnect(socket, reason)
             except Exception:
