@@ -154,6 +154,12 @@ def test_config_shows_values_and_sources() -> None:
     assert len(rows) == len(Settings.model_fields)
 
 
+def test_config_shows_warnings_apart() -> None:
+    result = run("config", "--standalone", RTC_MAX_PORT="1")
+    assert result.stderr.startswith("warning: RTC_MAX_PORT: ")
+    assert "warning" not in result.stdout
+
+
 def test_config_as_json() -> None:
     result = run("config", "--standalone", "--json", RTC_MAX_PORT="1")
     shown = json.loads(result.stdout)

@@ -75,6 +75,13 @@ class NamesMachine(RuleBasedStateMachine):
         else:
             assert owner[0] != uid or owner[2] != name
 
+    @rule(name=asked)
+    def stay_connected(self, name: str) -> None:
+        self.names.keep(name, self.now)
+        owner = self.live(name_key(name))
+        if owner is not None and owner[2] == name:
+            self.owners[name_key(name)] = (owner[0], self.now + LEASE, name)
+
     @invariant()
     def limits(self) -> None:
         assert len(self.names) <= 6

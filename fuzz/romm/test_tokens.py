@@ -133,6 +133,12 @@ def test_short_keys_are_refused(key: bytes) -> None:
         Tokens(key)
 
 
+@pytest.mark.parametrize(("read", "write"), [(0, 30), (900, 0), (-1, 30)])
+def test_lifetimes_are_positive(read: int, write: int) -> None:
+    with pytest.raises(ValueError, match="at least one second"):
+        Tokens(KEY, read_ttl=read, write_ttl=write)
+
+
 @given(json_values, st.none() | st.text(max_size=5))
 def test_any_json_is_a_record_or_not(value: Any, name: str | None) -> None:
     try:

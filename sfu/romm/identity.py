@@ -14,7 +14,7 @@ import time
 import unicodedata
 from base64 import urlsafe_b64encode
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import urlsplit
@@ -180,6 +180,14 @@ class GuestNames:
             return False
         return True
 
+    def keep(self, name: str, now: float) -> None:
+        """Renew a name's lease, whoever has it; nothing happens if nobody has."""
+        self._expire(now)
+        key = name_key(name)
+        lease = self._leases.get(key, now)
+        if lease is not None and lease.name == name:
+            self._leases.put(key, lease, now + self._lease, now)
+
     def _add(self, key: str, lease: _Lease, now: float) -> None:
         if len(self._leases) >= self._max_names:
             raise IdentityRefused(429, "too many guests")
@@ -258,6 +266,15 @@ class GuestIdentify:
         if uid is None or not self.names.confirm(uid, sub, self._clock()):
             return None
         return Identity(sub, uid, sub)
+
+    def keep(self, subs: Iterable[str]) -> None:
+        """Renew the names of guests who are connected, who need not come by here for hours.
+
+        To be called more often than :data:`GUEST_LEASE`, or their names go to whoever asks.
+        """
+        now = self._clock()
+        for sub in subs:
+            self.names.keep(sub, now)
 
     def _same_site(self, caller: Caller) -> bool:
         """Whether the page that asks is of this host, or allowed.

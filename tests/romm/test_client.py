@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import pytest
 import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from sfu.romm.client import MAX_CONNECTIONS, RommClient, check_base_url
 from sfu.romm.port import Romm, RommError, RommUnavailable, RoomRecord, TokenRefused, Verified
@@ -412,6 +419,55 @@ async def test_https_needs_a_trusted_certificate() -> None:
     async with serve_raw(no_tls) as url, RommClient(url.replace("http:", "https:"), SECRET) as romm:
         with pytest.raises(RommUnavailable):
             await romm.list_rooms()
+
+
+def self_signed(host: str, path: Path) -> ssl.SSLContext:
+    """Write a certificate that is its own authority to ``path``; the context of a server that has it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    start = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(start - dt.timedelta(hours=1))
+        .not_valid_after(start + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + private)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(path)
+    return context
+
+
+@pytest.mark.parametrize(("host", "trusted"), [("localhost", True), ("romm.example", False)])
+async def test_https_with_the_machines_authorities(
+    host: str, trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = self_signed(host, tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+    async def tls(stream: trio.SocketStream) -> None:
+        secure = trio.SSLStream(stream, context, server_side=True)
+        await secure.receive_some(65536)
+        await secure.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await trio.sleep_forever()
+
+    async with serve_raw(tls) as url:
+        base = url.replace("http:", "https:").replace("127.0.0.1", "localhost")
+        async with RommClient(base, SECRET) as romm:
+            if trusted:
+                assert await romm.list_rooms() == {}
+            else:
+                with pytest.raises(RommUnavailable, match="ConnectError"):
+                    await romm.list_rooms()
 
 
 # CSRF (romm-api.md 1.9)

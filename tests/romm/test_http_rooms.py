@@ -11,7 +11,7 @@ import pytest
 from sfu.romm.port import RommUnavailable, RoomRecord
 from sfu.romm.records import EXTRA_FIELDS, MAX_COUNT, MAX_EXTRAS_BYTES
 from sfu.romm.service import MAX_ROOM_NAME
-from sfu.romm.store import MAX_ROOMS, MemoryStore
+from sfu.romm.store import MAX_ROOMS, MemoryStore, StoreError
 from tests.romm.support import EPOCH, Side, json_of, outcome
 
 DEFAULTS = {"current": 0, "max": 0, "hasPassword": False, "nodeId": None, "url": None}
@@ -279,3 +279,49 @@ async def test_port_refuses_bad_names() -> None:
         await side.service.delete_room(" ")
     with pytest.raises(RommUnavailable):
         await side.service.upsert_room(RoomRecord(" ", 0, 0, False, None, None, {}))
+
+
+async def test_extras_that_json_cannot_say_are_dropped() -> None:
+    side = Side()
+    endless: list[object] = []
+    endless.append(endless)
+    for value in ("\ud800", object(), endless):
+        record = RoomRecord("a", 0, 0, False, None, None, {"metadata": value, "game_id": 7})
+        assert await side.service.put(record) == ["metadata"]
+    assert (await resolve(side, "a"))["game_id"] == 7
+
+
+async def test_a_store_out_of_reach() -> None:
+    class NoStore(MemoryStore):
+        """As a Redis that is down will be."""
+
+        async def listed_token(self, jti: str) -> Any:
+            raise StoreError("down")
+
+        async def rooms(self) -> dict[str, str]:
+            raise StoreError("down")
+
+        async def room(self, name: str) -> str | None:
+            raise StoreError("down")
+
+        async def delete_room(self, name: str) -> None:
+            raise StoreError("down")
+
+    side = Side(store=NoStore())
+    token = await side.token()
+    for response in (
+        await side.verify(token),
+        await side.internal("GET", "rooms/list"),
+        await side.internal("GET", "rooms/resolve?room=a"),
+        await side.internal("POST", "rooms/delete", {"room_name": "a"}),
+    ):
+        assert outcome(response) == (503, "store unavailable")
+    with pytest.raises(RommUnavailable):
+        await side.service.verify(token, consume=True)
+    with pytest.raises(RommUnavailable):
+        await side.service.list_rooms()
+    with pytest.raises(RommUnavailable):
+        await side.service.resolve_room("a")
+    with pytest.raises(RommUnavailable):
+        await side.service.delete_room("a")
+    assert (await side.verify(await side.token("read"))).status == 200

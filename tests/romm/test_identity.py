@@ -119,6 +119,20 @@ async def test_a_check_keeps_a_name_as_well() -> None:
     assert await Browser(side).mint("Ann") == (200, "Ann")
 
 
+async def test_a_connected_guest_keeps_the_name() -> None:
+    clock = Clock()
+    identify = GuestIdentify(clock=clock.monotonic)
+    side = Side(identify, clock=clock)
+    first = Browser(side)
+    await first.mint("Ann")
+    for _ in range(3):
+        clock.elapsed += GUEST_LEASE - 1
+        identify.keep(["Ann", "Nobody", "", "ann"])
+    assert await Browser(side).mint("Ann") == (200, "Ann 2")
+    assert await first.mint("Ann") == (200, "Ann")
+    assert len(identify.names) == 2
+
+
 async def test_a_name_outlives_its_tokens() -> None:
     """Otherwise two could hold good tokens for one name."""
     clock = Clock()
