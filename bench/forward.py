@@ -84,7 +84,7 @@ class Forwarding:
         world.run(0.2)
         for entry, port in zip(entries, self.sinks.ports, strict=True):
             entry.address = ("127.0.0.1", port)
-        self.index = 1000
+        self.index = 4
         self.now = world.now
 
     def measure(self, bursts: int, packets: int, size: int) -> float:

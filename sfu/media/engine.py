@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from struct import Struct
 from typing import Final
 
@@ -42,6 +43,17 @@ STUN_RATE: Final = 2000
 MAX_TAG: Final = 16
 
 _HEADER = Struct("!BBHII")
+
+
+@cache
+def _layout(mid: int, tail: int, *, numbered: bool) -> Callable[..., bytes]:
+    """Packs a whole header: fixed part, extension head, MID (and the head of the next element), the
+    transport-wide sequence number, tail. Made once per layout; there are a few dozen.
+    """
+    number = "H" if numbered else ""
+    return Struct(f"!BBHII4s{mid}s{number}{tail}s").pack
+
+
 _EXTENSION_PROFILE: Final = b"\xbe\xde"
 _PADDING: Final = tuple(build_padding(n) if n else b"" for n in range(MAX_PADDING + 1))
 _ZEROS: Final = (b"", b"\0", b"\0\0", b"\0\0\0")
@@ -368,7 +380,8 @@ class PythonEngine:
             abs_send_time = (
                 (shape.abs_send_time_id << 28) | (2 << 24) | (int(now * 262144) & 0xFFFFFF)
             ).to_bytes(4, "big")
-        own = shape.mid_length + (3 if shape.transport_sequence_id else 0)
+        numbered = shape.transport_sequence_id != 0
+        own = shape.mid_length + (3 if numbered else 0)
         oldest = packets[0][0]
         for number, packet in packets:
             tail = abs_send_time
@@ -380,10 +393,12 @@ class PythonEngine:
                 tail += _ZEROS[-size % 4]
                 size = (size + 3) & ~3
                 lead = _EXTENSION_PROFILE + _WORDS[size >> 2]
+                layout = _layout(own - 2 if numbered else own, len(tail), numbered=numbered)
                 first = 0x90
                 length = 16 + size + len(packet.payload)
             else:
                 lead = b""
+                layout = _HEADER.pack
                 first = 0x80
                 length = 12 + len(packet.payload)
             second = packet.payload_type | (0x80 if packet.marker else 0)
@@ -391,15 +406,13 @@ class PythonEngine:
             lengths.append(length)
             if number < oldest:
                 oldest = number
-            prepared.append((first, second, number, packet.timestamp, lead, tail, packet.payload))
+            prepared.append((layout, first, second, number, packet.timestamp, lead, tail, packet.payload))
         if len(prepared) > 1 and priority is Priority.VIDEO:
             self._pad(prepared, lengths)
         runs = _runs(lengths)
         counters = self.counters
         egress = self._egress
-        pack = _HEADER.pack
-        numbered = shape.transport_sequence_id
-        sequence_head = bytes((numbered << 4 | 1,)) if numbered else b""
+        sequence_head = bytes((shape.transport_sequence_id << 4 | 1,)) if numbered else b""
         for consumer in shape.consumers:
             entry = consumer.transport
             sender = entry.sender
@@ -417,26 +430,22 @@ class PythonEngine:
             mid = consumer.mid + sequence_head
             buffers: list[bytes] = []
             index = 0
-            for first, second, number, timestamp, lead, tail, payload in prepared:
+            for layout, first, second, number, timestamp, lead, tail, payload in prepared:
                 index = number + offset
                 if numbered:
                     sequence = entry.next_transport_sequence
                     entry.next_transport_sequence = sequence + 1
-                    header = (
-                        pack(first, second, index & 0xFFFF, timestamp, ssrc)
-                        + lead
-                        + mid
-                        + (sequence & 0xFFFF).to_bytes(2, "big")
-                        + tail
+                    header = layout(
+                        first, second, index & 0xFFFF, timestamp, ssrc, lead, mid, sequence & 0xFFFF, tail
                     )
                 elif lead:
-                    header = pack(first, second, index & 0xFFFF, timestamp, ssrc) + lead + mid + tail
+                    header = layout(first, second, index & 0xFFFF, timestamp, ssrc, lead, mid, tail)
                 else:
-                    header = pack(first, second, index & 0xFFFF, timestamp, ssrc)
+                    header = layout(first, second, index & 0xFFFF, timestamp, ssrc)
                 buffers.append(header)
                 buffers.append(seal(header, payload, ssrc, index))
             consumer.highest_index = max(consumer.highest_index, index)
-            tag = len(buffers[1]) - len(prepared[0][6])
+            tag = len(buffers[1]) - len(prepared[0][7])
             for begin, end in runs:
                 count = end - begin
                 egress.append(
@@ -459,7 +468,7 @@ class PythonEngine:
         entry = consumer.transport
         assert entry.sender is not None
         assert entry.address is not None
-        for begin, second, number, timestamp, lead, tail, payload in prepared:
+        for _, begin, second, number, timestamp, lead, tail, payload in prepared:
             if number < first:
                 continue
             index = number + consumer.sequence_offset
@@ -496,8 +505,9 @@ class PythonEngine:
         if not total or total * MAX_PADDING_SHARE > sum(lengths):
             return
         for i in short:
-            first, second, number, timestamp, lead, tail, payload = prepared[i]
+            layout, first, second, number, timestamp, lead, tail, payload = prepared[i]
             prepared[i] = (
+                layout,
                 first | 0x20,
                 second,
                 number,
@@ -583,8 +593,8 @@ class PythonEngine:
         return egress
 
 
-Prepared = tuple[int, int, int, int, bytes, bytes, bytes]
-"""First byte, second byte, group number, timestamp, extension head, extension tail, payload."""
+Prepared = tuple[Callable[..., bytes], int, int, int, int, bytes, bytes, bytes]
+"""Header layout, first and second byte, group number, timestamp, extension head and tail, payload."""
 
 
 def _priority(egress: Egress) -> int:
