@@ -76,6 +76,22 @@ def test_the_short_form_whenever_it_can(values: dict[int, bytes]) -> None:
         assert int.from_bytes(extension[:2], "big") == (ONE_BYTE_PROFILE if fits else TWO_BYTE_PROFILE)
 
 
+@pytest.mark.parametrize(
+    ("identifier", "size", "profile"),
+    [
+        (14, 16, ONE_BYTE_PROFILE),
+        (15, 16, TWO_BYTE_PROFILE),
+        (14, 17, TWO_BYTE_PROFILE),
+        (1, 0, TWO_BYTE_PROFILE),
+        (255, 255, TWO_BYTE_PROFILE),
+    ],
+)
+def test_where_the_short_form_ends(identifier: int, size: int, profile: int) -> None:
+    extension = build_extension([(identifier, bytes(size))])
+    assert int.from_bytes(extension[:2], "big") == profile
+    assert read(extension[4:].hex(), profile) == {identifier: "00" * size}
+
+
 def test_rfc8285_example_one_byte() -> None:
     """Section 4.2: three elements, padding between and none behind."""
     assert read("10aa21bbbb0000331c1d1e1f") == {1: "aa", 2: "bbbb", 3: "1c1d1e1f"}
@@ -260,6 +276,7 @@ def test_wrong_lengths_are_refused(decode: Callable[[bytes], object], good: set[
 
 
 def test_other_refusals() -> None:
+    assert len(encode_text("x" * 255)) == 255
     with pytest.raises(RtpError, match="UTF-8"):
         decode_text_untrusted(b"\xff")
     with pytest.raises(RtpError, match="minimum above maximum"):

@@ -44,7 +44,8 @@ def test_a_packet_of_chromium() -> None:
 
 
 @given(
-    st.integers(0, 127), u16, u32, u32, st.booleans(), st.lists(u32, max_size=15), st.integers(0, 20),
+    st.integers(0, 127), u16, u32, u32, st.booleans(), st.lists(u32, max_size=15),
+    st.one_of(st.integers(0, 20), st.integers(250, 600)),
     st.one_of(st.none(), u16), payloads(200), st.integers(0, 255),
 )  # fmt: skip
 def test_build_then_parse(
@@ -150,17 +151,26 @@ def test_padding_range(length: int) -> None:
 # --- demultiplexing ---------------------------------------------------------------------------------------
 
 
-@given(st.binary(max_size=4))
-def test_classify_is_rfc_7983(data: bytes) -> None:
-    kind = classify(data)
-    if not data or data[0] not in (*range(4), *range(20, 64), *range(128, 192)):
-        assert kind is DatagramKind.UNKNOWN
-    elif data[0] < 4:
-        assert kind is DatagramKind.STUN
-    elif data[0] < 64:
-        assert kind is DatagramKind.DTLS
-    else:
-        assert kind is (DatagramKind.RTCP if is_rtcp(data) else DatagramKind.RTP)
+@pytest.mark.parametrize(
+    ("first", "kind"),
+    [
+        (range(4), DatagramKind.STUN),
+        (range(4, 20), DatagramKind.UNKNOWN),
+        (range(20, 64), DatagramKind.DTLS),
+        (range(64, 128), DatagramKind.UNKNOWN),
+        (range(128, 192), DatagramKind.RTP),
+        (range(192, 256), DatagramKind.UNKNOWN),
+    ],
+)
+def test_classify_is_rfc_7983(first: range, kind: DatagramKind) -> None:
+    for byte in first:
+        assert classify(bytes((byte,))) is kind
+        assert classify(bytes((byte, 191)) + bytes(10)) is kind
+        rtcp = DatagramKind.RTCP if kind is DatagramKind.RTP else kind
+        assert classify(bytes((byte, 192)) + bytes(10)) is rtcp
+        assert classify(bytes((byte, 223)) + bytes(10)) is rtcp
+        assert classify(bytes((byte, 224)) + bytes(10)) is kind
+    assert classify(b"") is DatagramKind.UNKNOWN
 
 
 @pytest.mark.parametrize("packet_type", range(256))

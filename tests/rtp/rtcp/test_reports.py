@@ -123,6 +123,7 @@ def test_empty_sdes_items_do_not_loop() -> None:
         App(1, 1, b"name", b"x"),
         ReceiverReport(1, (ReportBlock(1, 256, 0, 0, 0, 0, 0),)),
         ReceiverReport(1, (ReportBlock(1, 0, 1 << 23, 0, 0, 0, 0),)),
+        ReceiverReport(1, (ReportBlock(1, 0, -(1 << 23) - 1, 0, 0, 0, 0),)),
     ],
 )
 def test_our_own_mistakes_are_value_errors(packet: RtcpPacket) -> None:
