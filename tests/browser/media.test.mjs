@@ -69,7 +69,7 @@ for (const { way, options, protocol, engine } of WAYS) {
 
     before(async () => {
       [host, player, spectator] = await Promise.all(
-        ["Host", "Player", "Spectator"].map((name) => user(`${name} ${way}`, options)),
+        ["Host", "Player", "Spectator"].map((name) => user(name, options)),
       );
       await host.run("host", room);
       await Promise.all([player.run("join", room), spectator.run("join", room, { spectator: true })]);
@@ -157,7 +157,7 @@ for (const { way, options, protocol, engine } of WAYS) {
     test("a late joiner sees its first frame within 500 ms of asking", async () => {
       const times = [];
       for (let index = 0; index < LATE_JOINERS; index += 1) {
-        const late = await user(`Late ${index} ${way}`, options);
+        const late = await user(`Late ${index}`, options);
         times.push(await late.run("timeToFirstFrame", room));
         await late.run("leave", room);
         await late.context.close();

@@ -190,8 +190,8 @@ describe("an evening of netplay", { concurrency: false }, () => {
 
   test("the picture is worth a thousand words", { skip: process.env.UPDATE_SCREENSHOT !== "1" }, async () => {
     await mkdir(join(ROOT, "docs/images"), { recursive: true });
+    await player.page.setViewportSize({ width: 1360, height: 880 });
     // A moment with the ball in play and somebody having scored.
-    await host.page.bringToFront();
     await until(
       "a good moment",
       () =>

@@ -2,7 +2,7 @@
 
 import { BALL, FIELD, type GameState, PADDLE, type Pair } from "./game.js";
 
-export const COLOURS = { left: "#5ce1e6", right: "#ffa45c", ball: "#f4f5ff", ground: "#090b18" } as const;
+export const COLOURS = { left: "#5ce1e6", right: "#ffa45c", ball: "#f4f5ff", ground: "#0f1228" } as const;
 /** Positions of the ball in earlier frames that make its tail. */
 const TAIL = 10;
 
@@ -33,7 +33,7 @@ export class Renderer {
 
   #net(): void {
     const draw = this.#context;
-    draw.strokeStyle = "#2b3055";
+    draw.strokeStyle = "#363d6b";
     draw.lineWidth = 3;
     draw.setLineDash([10, 12]);
     draw.beginPath();
@@ -49,7 +49,7 @@ export class Renderer {
     draw.textAlign = "center";
     draw.textBaseline = "alphabetic";
     draw.font = "700 72px system-ui, sans-serif";
-    draw.fillStyle = "#31375f";
+    draw.fillStyle = "#3f4780";
     draw.fillText(String(state.score[0]), quarter, 112);
     draw.fillText(String(state.score[1]), 3 * quarter, 112);
     draw.font = "600 15px system-ui, sans-serif";
