@@ -228,9 +228,9 @@ class Reconfig:
         return extend_tsn(self._inbound.cumulative, request.last_tsn) <= self._inbound.cumulative
 
     def _perform(self, request: OutgoingResetRequest) -> None:
-        self._inbound.assembly.reset(request.stream_ids or None)
         stream_ids = request.stream_ids or tuple(range(self._inbound.stream_count))
         self._events.append(StreamsReset(stream_ids, Direction.INCOMING))
+        self._inbound.assembly.reset(request.stream_ids or None)  # may deliver what came after the reset
 
     def _add_streams(self, request: AddOutgoingStreams) -> ReconfigResult:
         if self._inbound.stream_count + request.count > self._max_inbound_streams:
