@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from itertools import count
 
 from OpenSSL import SSL
 
@@ -127,7 +128,9 @@ class DtlsEndpoint:
         self._connection: SSL.Connection | None = None
         self._events: deque[DtlsEvent] = deque()
         self._outgoing: list[bytes] = []
-        self._next_number = 0
+        # Record numbers of epoch 0: those that OpenSSL gets to see, and those we send.
+        self._numbers_in = count()
+        self._numbers_out = count()
         self._next_message_seq = 0
         self._finished_sent = False
         self._deadline = 0.0
@@ -263,7 +266,9 @@ class DtlsEndpoint:
                 passed.clear()
                 verdict = self._guard.judge_untrusted(record)
             if verdict is Verdict.PASS:
-                passed.append(record.encode())
+                # The numbers of epoch 0 are anybody's to forge: a high one would close the replay window
+                # before all that is to come. Messages are numbered themselves, so OpenSSL gets ours.
+                passed.append(record.encode(next(self._numbers_in) if record.epoch == 0 else None))
             elif verdict is Verdict.REPEAT:
                 repeated = True
             elif verdict is Verdict.ALERT:
@@ -416,7 +421,8 @@ class DtlsEndpoint:
             self._flight.start_timer(now)
             self._alerted_deadline = None
             self._alert = ""
-        self._outgoing += [record.encode(self._number() if record.epoch == 0 else None) for record in others]
+        for record in others:
+            self._outgoing.append(record.encode(next(self._numbers_out) if record.epoch == 0 else None))
 
     def _take_output(self) -> list[Record]:
         assert self._connection is not None
@@ -428,13 +434,7 @@ class DtlsEndpoint:
                 return split_datagram_untrusted(output)
 
     def _send_flight(self, now: float) -> None:
-        self._outgoing += self._flight.datagrams(self._number, self.mtu, now)
-
-    def _number(self) -> int:
-        """The next record number of epoch 0, where numbering is ours."""
-        number = self._next_number
-        self._next_number += 1
-        return number
+        self._outgoing += self._flight.datagrams(self._numbers_out.__next__, self.mtu, now)
 
     def _say_goodbye(self) -> None:
         """Send ``close_notify`` (RFC 5246 7.2.1)."""

@@ -475,6 +475,21 @@ def test_malformed_fragments_in_mid_handshake_are_dropped(part: bytes) -> None:
     assert end.state is DtlsState.CONNECTED
 
 
+@pytest.mark.parametrize("role", DtlsRole)
+def test_a_forged_high_record_number_does_not_close_the_replay_window(role: DtlsRole) -> None:
+    """Epoch 0 is not authenticated, so OpenSSL would believe the number and drop all that comes after."""
+    pair = Pair()
+    pair.start()
+    while not any(pair.sent[one] for one in DtlsRole if one is not role):
+        pair.step()
+    end, other = (pair.client, pair.server) if role is DtlsRole.CLIENT else (pair.server, pair.client)
+    datagram = pair.sent[other.role][0]
+    for record in split_datagram_untrusted(datagram):
+        end.receive_datagram_untrusted(record.encode(2**48 - 1), pair.now)
+    pair.run()
+    assert pair.connected
+
+
 def test_a_fragment_flood_is_bounded_in_datagrams() -> None:
     """Attack 3: what passes the guard is counted, and one too many ends the handshake."""
     end = endpoint()
