@@ -12,6 +12,7 @@ slots from 0 to ``max_players - 1``; a socket is in one room at most, and hears 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from sfu.rooms import slots
@@ -52,6 +53,9 @@ ROOMS_INTERVAL = 0.25
 """Seconds between two ``rooms-updated`` to everyone."""
 
 MAX_ROOMS = 10_000
+
+MAX_LISTED = 500
+"""Rooms in ``rooms-updated``, the newest: everyone gets it, whatever their link."""
 
 MAX_SPECTATORS = 1000
 """Per room. Spectators never take a player's seat."""
@@ -120,8 +124,9 @@ class Rooms:
         return member.socket_id
 
     def listing(self) -> list[dict[str, Any]]:
-        """The payload of ``rooms-updated``: rooms that have a player."""
-        return [room.list_entry() for room in self._rooms.values() if room.player_count]
+        """The payload of ``rooms-updated``: rooms that have a player, in the order of opening."""
+        newest = (room.list_entry() for room in reversed(self._rooms.values()) if room.player_count)
+        return list(islice(newest, MAX_LISTED))[::-1]
 
     # Commands
 

@@ -508,6 +508,13 @@ def test_rooms_without_players_are_not_listed(world: World) -> None:
     assert len(world.rooms) == 1
 
 
+def test_the_list_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "MAX_LISTED", 2)
+    for n in range(3):
+        world.open(f"p{n}", f"R{n}")
+    assert [entry["name"] for entry in world.rooms.listing()] == ["R1", "R2"]
+
+
 def crowd(world: World, size: int) -> None:
     world.open("ann")
     world.join("bob")

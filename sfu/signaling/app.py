@@ -1,0 +1,76 @@
+"""The rooms application: authenticates sockets, hands their events to handlers, owns the background work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+import trio
+
+from sfu.romm.port import Romm, RommUnavailable, TokenRefused
+from sfu.rooms import Caller, LoseSocket, Refused
+from sfu.signaling.app_settings import AppSettings
+from sfu.signaling.application import Ack, ConnectionRefused, Socket
+from sfu.signaling.core import Client, Core
+from sfu.signaling.events import EVENTS
+from sfu.signaling.http import Route
+from sfu.signaling.identity import derive_userid, handshake_token, is_plausible
+from sfu.signaling.routes import routes
+from sfu.worker.port import Media, MediaError
+
+log = structlog.get_logger(__name__)
+
+
+class SfuApplication:
+    """Implements :class:`sfu.signaling.application.Application`. Sockets may come while :meth:`run` runs."""
+
+    def __init__(self, settings: AppSettings, media: Media, romm: Romm) -> None:
+        self._core = Core(settings, media, romm)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Do what nobody in particular asked for, until cancelled; then take this node's rooms out of the
+        registry, which takes no longer than ``shutdown_timeout``."""
+        await self._core.run(task_status=task_status)
+
+    def say_goodbye(self, reason: str) -> None:
+        """Tell everyone in a room that it ends, before the sockets are closed."""
+        for room in self._core.rooms:
+            self._core.send(room.sockets(), "room-closed", {"room_name": room.name, "reason": reason})
+
+    def routes(self) -> list[Route]:
+        """The HTTP side."""
+        return routes(self._core)
+
+    async def connect(self, socket: Socket) -> None:
+        """Find out who this is, once and for good."""
+        token = handshake_token(socket.handshake)
+        if token is None or not is_plausible(token):
+            raise ConnectionRefused("unauthorized")
+        try:
+            verified = await self._core.romm.verify(token, consume=True)
+            userid = derive_userid(verified.sub)
+        except (TokenRefused, ValueError):
+            raise ConnectionRefused("unauthorized") from None
+        except RommUnavailable as error:
+            log.warning("token not verified", error=str(error))
+            raise ConnectionRefused("auth unavailable") from None
+        self._core.clients[socket.id] = Client(socket, Caller(socket.id, userid, verified.sub))
+
+    async def event(self, socket: Socket, name: str, args: Sequence[Any], ack: Ack) -> None:
+        """Handle one event; what goes wrong goes into its ack."""
+        event, client = EVENTS.get(name), self._core.clients.get(socket.id)
+        if event is None or client is None or not (socket.connected or event.last_words):
+            return
+        try:
+            await event.run(self._core, client, args, ack)
+        except Refused as refusal:
+            ack(refusal.error)
+        except MediaError as error:
+            ack(str(error) or "error")
+
+    async def disconnect(self, socket: Socket, reason: str) -> None:
+        """A socket is gone; its place in a room is kept for a while."""
+        if self._core.clients.pop(socket.id, None) is not None:
+            log.debug("socket gone", socket=socket.id, reason=reason)
+            self._core.do(LoseSocket(socket.id))

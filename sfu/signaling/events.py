@@ -1,0 +1,101 @@
+"""Every event a client may send: its payload and its handler. Any other name gets no answer at all."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sfu.signaling import media_events, room_events
+from sfu.signaling.application import Ack
+from sfu.signaling.core import Client, Core
+from sfu.signaling.payloads import (
+    ConnectTransportPayload,
+    ConsumeDataPayload,
+    ConsumePayload,
+    CreateTransportPayload,
+    JoinRoomPayload,
+    LeaveRoomPayload,
+    OpenRoomPayload,
+    Payload,
+    ProduceDataPayload,
+    ProducePayload,
+    TransportPayload,
+    UpdatePlayerSlotPayload,
+    check_no_surplus_untrusted,
+    decode_any_untrusted,
+    decode_payload_untrusted,
+)
+
+P = TypeVar("P", bound=Payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """How one event is handled."""
+
+    run: Callable[[Core, Client, Sequence[Any], Ack], Awaitable[None]]
+    """Decodes the arguments and handles them; raises :class:`sfu.rooms.Refused` or
+    :class:`sfu.worker.port.MediaError` for what the ack is to say."""
+    last_words: bool = False
+    """Whether it still counts when its socket is gone by the time of its turn."""
+
+
+def _typed(
+    payload_type: type[P],
+    handler: Callable[[Core, Client, P, Ack], Awaitable[None]],
+    *,
+    optional: bool = False,
+    last_words: bool = False,
+) -> Event:
+    async def run(core: Core, client: Client, args: Sequence[Any], ack: Ack) -> None:
+        await handler(core, client, decode_payload_untrusted(payload_type, args, optional=optional), ack)
+
+    return Event(run, last_words)
+
+
+def _bare(handler: Callable[[Core, Client, None, Ack], Awaitable[None]]) -> Event:
+    """An event whose payload is ignored."""
+
+    async def run(core: Core, client: Client, args: Sequence[Any], ack: Ack) -> None:
+        check_no_surplus_untrusted(args)
+        await handler(core, client, None, ack)
+
+    return Event(run)
+
+
+def _free(handler: Callable[[Core, Client, Any, Ack], Awaitable[None]]) -> Event:
+    """An event that carries whatever it likes."""
+
+    async def run(core: Core, client: Client, args: Sequence[Any], ack: Ack) -> None:
+        await handler(core, client, decode_any_untrusted(args), ack)
+
+    return Event(run, last_words=True)
+
+
+_PRODUCE_DATA = _typed(ProduceDataPayload, media_events.produce_data)
+_CONSUME_DATA = _typed(ConsumeDataPayload, media_events.consume_data)
+
+EVENTS: Mapping[str, Event] = {
+    "open-room": _typed(OpenRoomPayload, room_events.open_room),
+    "join-room": _typed(JoinRoomPayload, room_events.join_room),
+    "leave-room": _typed(LeaveRoomPayload, room_events.leave_room, optional=True, last_words=True),
+    "update-player-slot": _typed(UpdatePlayerSlotPayload, room_events.update_player_slot),
+    "request-room-list": _bare(room_events.request_room_list),
+    "get-open-rooms": _bare(room_events.get_open_rooms),
+    "data-message": _free(room_events.data_message),
+    "sfu-available": _bare(media_events.available),
+    "sfu-get-router-rtp-capabilities": _bare(media_events.router_rtp_capabilities),
+    "sfu-create-transport": _typed(CreateTransportPayload, media_events.create_transport),
+    "sfu-connect-transport": _typed(ConnectTransportPayload, media_events.connect_transport),
+    "sfu-restart-ice": _typed(TransportPayload, media_events.restart_ice),
+    "sfu-recreate-transports": _bare(media_events.recreate_transports),
+    "sfu-produce": _typed(ProducePayload, media_events.produce),
+    "sfu-consume": _typed(ConsumePayload, media_events.consume),
+    "sfu-get-producers": _bare(media_events.get_producers),
+    "sfu-get-data-producers": _bare(media_events.get_data_producers),
+    "producedata": _PRODUCE_DATA,
+    "sfu-produce-data": _PRODUCE_DATA,
+    "consumedata": _CONSUME_DATA,
+    "sfu-consume-data": _CONSUME_DATA,
+}
