@@ -275,8 +275,7 @@ class DtlsEndpoint:
                 self._note_alert_untrusted(record.body, now)
         if repeated and self._flight and self._flight.may_repeat(now):
             self._send_flight(now)
-            if self._flight.repeat_at is not None:
-                self._flight.start_timer(now)
+            self._flight.start_timer(now)
         return b"".join(passed)
 
     def _note_alert_untrusted(self, body: bytes, now: float) -> None:
@@ -369,7 +368,6 @@ class DtlsEndpoint:
             self._fail("the peer negotiated no SRTP profile")
             return
         self._collect(now)
-        self._flight.stop_timer()
         self._guard.complete()
         self._move(Cause.HANDSHAKE_DONE)
         if self.role is DtlsRole.SERVER:

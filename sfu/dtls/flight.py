@@ -43,7 +43,7 @@ class Flight:
         self._timeout = INITIAL_TIMEOUT
         self._sent_at = 0.0
         self.repeat_at: float | None = None
-        """When the flight is due again; None when no timer runs."""
+        """When the flight is due again, if it has not been answered by then; None if there is none."""
 
     def __bool__(self) -> bool:
         return bool(self._records)
@@ -84,10 +84,6 @@ class Flight:
         """Start the timer again with twice the time-out."""
         self._timeout = min(2 * self._timeout, MAX_TIMEOUT)
         self.repeat_at = now + self._timeout
-
-    def stop_timer(self) -> None:
-        """The flight is answered, or needs no answer."""
-        self.repeat_at = None
 
     def may_repeat(self, now: float) -> bool:
         """Whether enough time has passed since the flight was last sent to answer a repeat of the peer's."""

@@ -115,7 +115,6 @@ class HandshakeGuard:
         """The handshake is over: from now on only sealed data and alerts pass."""
         self._complete = True
         self._answered = frozenset(self._shapes)
-        self._seen.clear()
 
     def judge_untrusted(self, record: Record) -> Verdict:
         """Decide about one record. Cannot fail."""

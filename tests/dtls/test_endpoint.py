@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 import pytest
 from cryptography import x509
@@ -47,16 +48,26 @@ from tests.support.dtls_raw import ALL_PROFILES, RawPeer, talk
 HANDSHAKE_FAILURE = Record(ContentType.ALERT, 0xFEFD, 0, 9, b"\x02\x28").encode()
 
 
-def make_credentials() -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+Credentials: TypeAlias = tuple[ec.EllipticCurvePrivateKey, x509.Certificate]
+
+
+def make_credentials(issuer: Credentials | None = None) -> Credentials:
+    """A key and its certificate: self-signed, or of an issuer's making."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "raw")])
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
-    return key, builder.not_valid_after(datetime(2090, 1, 1, tzinfo=UTC)).sign(key, hashes.SHA256())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "raw leaf" if issuer else "raw")])
+    builder = x509.CertificateBuilder().subject_name(name).public_key(key.public_key()).serial_number(1)
+    builder = builder.issuer_name(issuer[1].subject if issuer else name)
+    builder = builder.not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+    builder = builder.not_valid_after(datetime(2090, 1, 1, tzinfo=UTC))
+    return key, builder.sign(issuer[0] if issuer else key, hashes.SHA256())
+
+
+def fingerprint_of(credentials: Credentials) -> Fingerprint:
+    return Fingerprint("sha-256", credentials[1].fingerprint(hashes.SHA256()))
 
 
 CREDENTIALS = make_credentials()
-RAW_FINGERPRINT = Fingerprint("sha-256", CREDENTIALS[1].fingerprint(hashes.SHA256()))
+RAW_FINGERPRINT = fingerprint_of(CREDENTIALS)
 
 
 def endpoint(
@@ -235,6 +246,25 @@ def test_a_peer_with_an_expired_certificate_is_refused(role: DtlsRole) -> None:
     assert "the peer's certificate has expired" in pair.failures
 
 
+def test_only_the_peers_own_certificate_counts() -> None:
+    """Not those it sends behind it: anybody can copy the one that was signaled."""
+    leaf = make_credentials(issuer=CREDENTIALS)
+    for credentials, state in ((leaf, DtlsState.FAILED), (CREDENTIALS, DtlsState.CONNECTED)):
+        peer = RawPeer(DtlsRole.CLIENT, credentials=credentials, chain=[CREDENTIALS[1]])
+        end = endpoint()
+        talk(peer, end)
+        assert end.state is state
+
+
+def test_a_certificate_with_an_issuer_is_let_in_by_its_fingerprint() -> None:
+    issuer = make_credentials()
+    leaf = make_credentials(issuer)
+    peer = RawPeer(DtlsRole.CLIENT, credentials=leaf, chain=[issuer[1]])
+    end = endpoint(DtlsRole.SERVER, fingerprint_of(leaf))
+    talk(peer, end)
+    assert end.state is DtlsState.CONNECTED
+
+
 def test_a_peer_whose_clock_is_ahead_is_let_in() -> None:
     ahead = Certificate.generate(datetime(2100, 1, 1, tzinfo=UTC))
     pair = Pair(
@@ -376,6 +406,18 @@ def test_an_alert_shortens_the_wait_to_its_grace() -> None:
     end = endpoint(DtlsRole.CLIENT)
     end.receive_datagram_untrusted(HANDSHAKE_FAILURE, 1.0)
     assert run_out(end) == 1.0 + ALERT_GRACE
+
+
+def test_progress_after_an_alert_restores_the_full_time() -> None:
+    peer, end = RawPeer(DtlsRole.CLIENT, credentials=CREDENTIALS), endpoint()
+    end.receive_datagram_untrusted(HANDSHAKE_FAILURE, 0.0)
+    for datagram in peer.advance():
+        end.receive_datagram_untrusted(datagram, ALERT_GRACE - 0.5)
+    for tick in range(1, int(HANDSHAKE_TIMEOUT)):
+        end.handle_timer(float(tick))
+    assert end.next_event() is None
+    talk(peer, end, HANDSHAKE_TIMEOUT - 0.5)
+    assert end.state is DtlsState.CONNECTED
 
 
 @pytest.mark.parametrize("role", DtlsRole)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import struct
+from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -28,13 +29,19 @@ class RawPeer:
         ciphers: bytes = b"ALL",
         mtu: int = 1200,
         hello_padding: int = 0,
+        chain: Sequence[x509.Certificate] = (),
         resume: RawPeer | None = None,
     ) -> None:
-        """``hello_padding`` bytes, more or less, are added to a ClientHello; ``resume`` offers a session."""
+        """``hello_padding`` bytes, more or less, are added to a ClientHello; ``resume`` offers a session.
+
+        ``chain`` is sent behind the peer's own certificate.
+        """
         if resume is not None:
             context = resume.connection.get_context()
         else:
             context = self._make_context(credentials, profiles, ciphers, hello_padding)
+            for certificate in chain:
+                context.add_extra_chain_cert(certificate)
         self.connection: SSL.Connection = SSL.Connection(context, None)
         if resume is not None and (session := resume.connection.get_session()) is not None:
             self.connection.set_session(session)
