@@ -149,13 +149,9 @@ def test_other_packages_are_redacted() -> None:
     assert json.loads(stream.getvalue())["event"] == f"GET /list?token={REDACTED}"
 
 
-def test_redaction_takes_linear_time() -> None:
-    for text in (
-        "eyJ" + "a" * 100_000,
-        "?" * 100_000,
-        "&token" * 20_000,
-        "bearer " * 20_000,
-        "://" * 30_000,
-        "eyJ-" * 30_000,
-    ):
-        redacted_text(text)
+@pytest.mark.timeout(30)  # a fraction of a second, or hours
+@pytest.mark.parametrize(
+    "piece", ["a", "?", "&token", "bearer ", "bearer\t", "://", "eyJ-", "eyJa.", "&token=", ";"]
+)
+def test_redaction_takes_linear_time(piece: str) -> None:
+    redacted_text("eyJ" + piece * 500_000)
