@@ -309,6 +309,7 @@ class DtlsEndpoint:
             except SSL.Error as error:
                 # Somebody else's leftover in the thread's error queue looks the same, but only once.
                 if fault is not None:
+                    self._send_output()
                     self._fail(f"the association broke: {_describe(fault)}")
                 fault = error
             else:
@@ -441,6 +442,10 @@ class DtlsEndpoint:
             self._connection.shutdown()
         except SSL.Error:
             pass
+        self._send_output()
+
+    def _send_output(self) -> None:
+        """Send what OpenSSL says once connected, which is sealed."""
         self._outgoing += [record.encode() for record in self._take_output()]
 
     # ------------------------------------------------------------------ the end

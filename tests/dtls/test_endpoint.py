@@ -468,6 +468,13 @@ def test_junk_before_the_first_hello_is_survived(junk: Callable[[int], bytes]) -
     assert end.state is DtlsState.CONNECTED
 
 
+def test_a_hello_behind_a_conflicting_fragment_in_one_datagram_is_taken() -> None:
+    end = endpoint()
+    (hello,) = RawPeer(DtlsRole.CLIENT, credentials=CREDENTIALS).advance()
+    end.receive_datagram_untrusted(half_hello(0) + hello, 0.0)
+    assert len(end.datagrams_to_send(0.0)) == 1
+
+
 def test_restarts_are_limited() -> None:
     end = endpoint()
     for seed in range(MAX_RESTARTS + 1):
@@ -645,6 +652,16 @@ def test_a_sealed_fatal_alert_ends_the_association() -> None:
     (event,) = events(end)
     assert isinstance(event, DtlsFailed)
     assert "alert internal error" in event.reason
+
+
+def test_an_absurd_sealed_alert_ends_the_association_and_the_peer_is_told() -> None:
+    """RFC 5246 7.2.2."""
+    peer, end = connected_raw()
+    end.receive_datagram_untrusted(peer.seal(ContentType.ALERT, b"\x03\x50", 1), 1.0)
+    assert [type(event) for event in events(end)] == [DtlsFailed]
+    (alert,) = end.datagrams_to_send(1.0)
+    peer.advance(alert)
+    assert "illegal parameter" in str(peer.error)
 
 
 @pytest.mark.parametrize(
