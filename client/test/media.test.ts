@@ -145,14 +145,14 @@ test("a build that fails is tried again, less and less often", async () => {
   const built = media.rebuild();
   const attempts = (): number => io.names().filter((name) => name === "sfu-create-transport").length;
   let delay = REBUILD_DELAY;
-  for (let attempt = 1; attempt <= 6; attempt += 1) {
+  for (let attempt = 1; attempt <= 12; attempt += 1) {
     await quiet();
     assert.equal(attempts(), attempt);
     clock.advance(delay - 1);
     await quiet();
     assert.equal(attempts(), attempt);
     clock.advance(1);
-    delay = Math.min(2 * delay, MAX_REBUILD_DELAY);
+    delay = Math.min(1.5 * delay, MAX_REBUILD_DELAY);
   }
   await quiet();
   media.close();

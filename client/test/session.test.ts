@@ -13,6 +13,7 @@ import { FakeHandler } from "mediasoup-client/handlers/FakeHandler";
 
 import { FakeClock, FakeIo, settle } from "./fakes.js";
 import { REJOIN_ATTEMPTS, REJOIN_DELAY } from "../src/netplay/session.js";
+import { HANGUP_DELAY } from "../src/netplay/signaling.js";
 import { NetplaySession } from "../src/netplay/index.js";
 
 class FakeDevice extends Device {
@@ -282,10 +283,26 @@ test("a host that is only reconnecting is waited for", async () => {
 
 test("being replaced by another window ends the stay", async () => {
   const { session, io, left } = await guest();
+  io.say("room-closed", { room_name: "R", reason: "taken over" });
   io.drop("io server disconnect", false);
   await quiet();
   assert.deepEqual(left, ["replaced"]);
   assert.equal(session.state, "offline");
+  await session.close();
+});
+
+test("a room that is closed is left; one whose server only stops is come back to", async () => {
+  const { session, io, clock, left } = await guest();
+  io.say("room-closed", { room_name: "R", reason: "server stopping" });
+  io.drop("io server disconnect", false);
+  assert.equal(session.state, "rejoining");
+  clock.advance(HANGUP_DELAY);
+  await quiet();
+  assert.equal(session.state, "room");
+  assert.deepEqual(left, []);
+  io.say("room-closed", { room_name: "R", reason: "closed by an operator" });
+  assert.deepEqual(left, ["room-lost"]);
+  assert.equal(session.state, "lobby");
   await session.close();
 });
 

@@ -3,6 +3,8 @@ import { test } from "node:test";
 
 import { FakeClock, FakeIo, settle } from "./fakes.js";
 import {
+  HANGUP_DELAY,
+  HANGUP_WINDOW,
   REFUSALS,
   REFUSAL_DELAY,
   REQUEST_TIMEOUT,
@@ -92,9 +94,27 @@ test("a token provider that fails counts as a refusal and gives the reason", asy
   await failed;
 });
 
-test("being put out by the server is final, being closed too", async () => {
+test("a server that hangs up is connected to again, but not when it does so twice at once", async () => {
   const { signaling, io, states, clock } = link();
   await signaling.connect();
+  io.drop("io server disconnect", false);
+  assert.equal(states.at(-1), "connecting");
+  clock.advance(HANGUP_DELAY);
+  await settle();
+  assert.equal(states.at(-1), "connected");
+  clock.advance(HANGUP_WINDOW);
+  io.drop("io server disconnect", false);
+  clock.advance(HANGUP_DELAY);
+  await settle();
+  assert.equal(states.at(-1), "connected");
+  io.drop("io server disconnect", false);
+  assert.equal(states.at(-1), "replaced");
+});
+
+test("giving way to another connection is final, being closed too", async () => {
+  const { signaling, io, states, clock } = link();
+  await signaling.connect();
+  signaling.giveWay();
   io.drop("io server disconnect", false);
   assert.equal(states.at(-1), "replaced");
   signaling.close();

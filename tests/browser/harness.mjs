@@ -8,7 +8,7 @@
 import { spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -85,22 +85,21 @@ export async function until(what, check, timeout = 10_000, interval = 50) {
 }
 
 /**
- * Start `trio-sfu serve --standalone` and wait until it answers.
- * @returns {Promise<{url: string, pid: number, log: () => string, mediaPort: number}>}
+ * Start `trio-sfu serve --standalone` and wait until it answers. Without `ports` of an earlier daemon it gets new ones.
+ *
+ * @returns {Promise<{url: string, pid: number, ports: object, log: () => string, stop: () => Promise<void>}>}
  */
-export async function startDaemon(cleanup, environment = {}) {
+export async function startDaemon(cleanup, ports = undefined) {
   const program = process.env.TRIO_SFU ?? join(ROOT, ".venv/bin/trio-sfu");
   if (!existsSync(program)) throw new Error(`there is no ${program}: run ./dev setup-test first`);
-  const port = await freePort();
-  const mediaPort = await freeMediaPorts();
+  ports ??= { signaling: await freePort(), media: await freeMediaPorts() };
   const child = spawn(program, ["serve", "--standalone"], {
     cwd: ROOT,
     env: {
       ...process.env,
-      PORT: String(port),
-      WEBRTC_PORT: String(mediaPort),
+      PORT: String(ports.signaling),
+      WEBRTC_PORT: String(ports.media),
       ANNOUNCED_IP: "127.0.0.1",
-      ...environment,
     },
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -112,34 +111,44 @@ export async function startDaemon(cleanup, environment = {}) {
       lines.splice(0, Math.max(lines.length - LOG_LINES, 0));
     });
   }
-  const exited = new Promise((resolve) => child.once("exit", (code, signal) => resolve(signal ?? code)));
-  let ended = null;
-  void exited.then((how) => (ended = how));
   const log = () => lines.join("\n");
-  cleanup.add(async () => {
+  let ended = null;
+  const exited = new Promise((resolve) => {
+    child.once("exit", (code, signal) => {
+      ended = signal ?? code;
+      resolve();
+    });
+  });
+  const stop = async () => {
     if (ended !== null) return;
     child.kill("SIGTERM");
-    const how = await Promise.race([exited, sleep(STOP_TIMEOUT, "too slow", { ref: false })]);
-    if (how !== "too slow") return;
+    await Promise.race([exited, sleep(STOP_TIMEOUT, undefined, { ref: false })]);
+    if (ended !== null) return;
     child.kill("SIGKILL");
     await exited;
     throw new Error(`the daemon did not stop within ${STOP_TIMEOUT} ms of SIGTERM\n${log()}`);
-  });
-  const url = `http://127.0.0.1:${port}`;
-  await until(
-    "the daemon answers",
-    async () => {
-      if (ended !== null) throw new Error(`the daemon ended with ${ended}\n${log()}`);
-      return fetch(url).then(
-        (response) => response.status < 500,
-        () => false,
-      );
-    },
-    START_TIMEOUT,
-  ).catch((error) => {
+  };
+  cleanup.add(stop);
+  const url = `http://127.0.0.1:${ports.signaling}`;
+  const answers = async () => {
+    if (ended !== null) throw new Error(`the daemon ended with ${ended}`);
+    return fetch(url).then(
+      (response) => response.status < 500,
+      () => false,
+    );
+  };
+  try {
+    await until("the daemon answers", answers, START_TIMEOUT);
+  } catch (error) {
     throw new Error(`${error.message}\n${log()}`);
-  });
-  return { url, pid: child.pid, log, mediaPort };
+  }
+  return { url, pid: child.pid, ports, log, stop };
+}
+
+/** Process ids of the daemon's media workers. */
+export async function workersOf({ pid }) {
+  const children = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8");
+  return children.split(" ").filter(Boolean).map(Number);
 }
 
 /** Mint a token for a guest of this name; each call without a cookie is another guest. */

@@ -29,7 +29,7 @@ let bareUrl;
 
 before(async () => {
   daemon = await startDaemon(cleanup);
-  say(`daemon on ${daemon.url}, media from port ${daemon.mediaPort}`);
+  say(`daemon on ${daemon.url}, media from port ${daemon.ports.media}`);
   bareUrl = await serveBarePage(cleanup);
   browser = await startBrowser(cleanup);
   say(`Chromium ${browser.version()}`);

@@ -10,7 +10,16 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { Cleanup, ROOT, openPage, progress, startBrowser, startDaemon, until } from "./harness.mjs";
+import {
+  Cleanup,
+  ROOT,
+  openPage,
+  progress,
+  startBrowser,
+  startDaemon,
+  until,
+  workersOf,
+} from "./harness.mjs";
 
 const ROOM = "Friday evening";
 /** The field in game units, and where the right paddle's middle is. */
@@ -224,6 +233,10 @@ describe("an evening of netplay", { concurrency: false }, () => {
     say("the spectator took over");
   });
 
+  test("nothing was complained about so far", () => {
+    for (const each of [host, player, spectator]) assert.deepEqual(each.complaints, []);
+  });
+
   test("a player whose network drops is back by itself", async () => {
     await spectator.page.evaluate(() => window.trioSfu.session.media.restartIce());
     await spectator.page.waitForFunction(() => window.trioSfu.session.media.state === "connected");
@@ -241,6 +254,69 @@ describe("an evening of netplay", { concurrency: false }, () => {
     await seesPicture(spectator);
     assert.equal(await spectator.page.evaluate(() => window.trioSfu.session.slot), 1);
     say("the spectator is back after a lost link");
+  });
+
+  /** Whether frames were decoded since the last time this was asked. */
+  const decoding = async (each, memory) => {
+    const frames = await each.page.evaluate(async () => {
+      const video = window.trioSfu.session.media?.graph?.consumers.find(({ kind }) => kind === "video");
+      const rows = video === undefined ? [] : [...(await video.getStats()).values()];
+      return rows.find(({ type }) => type === "inbound-rtp")?.framesDecoded ?? 0;
+    });
+    const before = memory.frames;
+    memory.frames = frames;
+    return before !== undefined && frames > before;
+  };
+
+  /** Until both guests decode again, on media built after `builds`. */
+  const recovered = async (builds, timeout) => {
+    for (const each of [host, player, spectator]) {
+      const built = () => each.page.evaluate(() => window.trioSfu.session.media?.counters.builds ?? 0);
+      await until(
+        `${each.name} built its media anew`,
+        async () => (await built()) > builds.get(each),
+        timeout,
+      );
+    }
+    for (const each of [player, spectator]) {
+      const memory = {};
+      await until(`${each.name} sees the game move again`, () => decoding(each, memory), timeout);
+    }
+  };
+
+  const builds = async () => {
+    const counts = new Map();
+    for (const each of [host, player, spectator]) {
+      counts.set(each, await each.page.evaluate(() => window.trioSfu.session.media.counters.builds));
+    }
+    return counts;
+  };
+
+  test("when the media workers die, everybody is back on new ones", async () => {
+    const before = await builds();
+    const began = performance.now();
+    for (const pid of await workersOf(daemon)) process.kill(pid, "SIGKILL");
+    await recovered(before, 10_000);
+    await seesPicture(player);
+    say(`back ${((performance.now() - began) / 1_000).toFixed(1)} s after the workers were killed`);
+  });
+
+  test("when the daemon is restarted, the host opens the room again and the guests come back", async () => {
+    const before = await builds();
+    const began = performance.now();
+    await daemon.stop();
+    const stopped = performance.now();
+    daemon = await startDaemon(cleanup, daemon.ports);
+    const started = performance.now();
+    await recovered(before, 20_000);
+    await seesPicture(player);
+    await seesPicture(spectator);
+    assert.equal(await host.page.evaluate(() => window.trioSfu.session.role), "host");
+    const seconds = (from, to) => ((to - from) / 1_000).toFixed(1);
+    say(
+      `stopped in ${seconds(began, stopped)} s, started in ${seconds(stopped, started)} s, ` +
+        `back ${seconds(started, performance.now())} s later`,
+    );
   });
 
   test("a wrong password is refused in words, the right one lets in", async () => {
@@ -280,10 +356,5 @@ describe("an evening of netplay", { concurrency: false }, () => {
     }
     await host.page.getByText("Nobody is playing yet").waitFor();
     say("the evening is over");
-  });
-
-  test("nothing was complained about", () => {
-    // Losing the network on purpose is complained about by the browser itself.
-    for (const each of [host, player]) assert.deepEqual(each.complaints, []);
   });
 });

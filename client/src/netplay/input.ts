@@ -209,27 +209,43 @@ export class InputSender extends Emitter<{ delay: number }> {
   }
 }
 
-/** The receiving end for one sender's channel: drops what was overtaken, unfolds snapshots. */
+/** The receiving end for one sender's channel: drops what was overtaken, unfolds snapshots, knows what is held. */
 export class InputReceiver {
   readonly #latest = new Map<number, number>();
-  readonly #snapshot = new Map<number, number>();
+  readonly #values = new Map<number, number>();
 
   /** The inputs in a message that are news, in order. */
   receive(message: Message): Input[] {
     if (message.type === "input") {
-      const key = message.player * INPUT_COUNT + message.index;
+      const key = keyOf(message.player, message.index);
       if (message.sequence !== 0 && message.sequence <= (this.#latest.get(key) ?? 0)) return [];
       this.#latest.set(key, message.sequence);
+      this.#values.set(key, message.value);
       return [message];
     }
     if (message.type !== "snapshot") return [];
     const changes: Input[] = [];
     message.values.forEach((value, index) => {
-      const key = message.player * INPUT_COUNT + index;
-      if ((this.#snapshot.get(key) ?? 0) === value) return;
-      this.#snapshot.set(key, value);
+      const key = keyOf(message.player, index);
+      if ((this.#values.get(key) ?? 0) === value) return;
+      this.#values.set(key, value);
       changes.push({ sequence: 0, player: message.player, index, value });
     });
     return changes;
   }
+
+  /** What the sender holds down, as far as we know. */
+  held(): { player: number; index: number }[] {
+    return [...this.#values]
+      .filter(([, value]) => value !== 0)
+      .map(([key]) => ({ player: Math.floor(key / INPUT_COUNT), index: key % INPUT_COUNT }));
+  }
+
+  holds(player: number, index: number): boolean {
+    return (this.#values.get(keyOf(player, index)) ?? 0) !== 0;
+  }
+}
+
+function keyOf(player: number, index: number): number {
+  return player * INPUT_COUNT + index;
 }

@@ -12,8 +12,8 @@ import { type DataProducerInfo, type ProducerInfo } from "./protocol.js";
 import { type RecoveryInput, type RecoveryState, recover } from "./recovery.js";
 import type { Signaling } from "./signaling.js";
 
-/** Wait before the second attempt to build, in milliseconds; doubles up to {@link MAX_REBUILD_DELAY}. */
-export const REBUILD_DELAY = 500;
+/** Wait before the second attempt to build, in milliseconds; grows by half each time up to the other. */
+export const REBUILD_DELAY = 250;
 export const MAX_REBUILD_DELAY = 5_000;
 
 export type MediaState = "building" | "connected" | "recovering" | "closed";
@@ -83,7 +83,7 @@ export class MediaSession extends Emitter<MediaEvents> {
         this.emit("trouble", error instanceof Error ? error : new Error(String(error)));
         this.#again = true;
         await pause(this.#clock, delay);
-        delay = Math.min(delay * 2, MAX_REBUILD_DELAY);
+        delay = Math.min(delay * 1.5, MAX_REBUILD_DELAY);
       }
     }
     this.#building = false;

@@ -18,6 +18,10 @@ export const MAX_ROOM_NAME = 64;
 /** How many rooms or members of one list are looked at; what follows is ignored. */
 export const MAX_LIST = 2_000;
 
+/** Reasons of `room-closed` that do not mean that the room is over: the server stops, we are in it elsewhere. */
+export const REASON_STOPPING = "server stopping";
+export const REASON_TAKEN_OVER = "taken over";
+
 export type Kind = "audio" | "video";
 
 /** A room as the list shows it. */
@@ -256,4 +260,9 @@ export function parseId(value: unknown): string | null {
 /** The `id` field of a notice such as `producer-closed`. */
 export function parseNoticeId(value: unknown): string | null {
   return text(record(value)?.["id"]);
+}
+
+/** The `reason` of a notice such as `room-closed`. */
+export function parseReason(value: unknown): string | null {
+  return text(record(value)?.["reason"]);
 }

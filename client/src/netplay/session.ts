@@ -16,8 +16,9 @@ import type { types } from "mediasoup-client";
 import { type Clock, pause, systemClock } from "./clock.js";
 import { Emitter } from "./emitter.js";
 import type { MediaPlan, VideoOptions } from "./graph.js";
-import { type Input, InputReceiver, InputSender, decodeUntrusted, encodeDelay, encodeEcho } from "./input.js";
+import type { Input } from "./input.js";
 import { MediaSession, type MediaState } from "./media.js";
+import { InputPipeline } from "./pipeline.js";
 import {
   INPUT_LABEL,
   type MemberExtra,
@@ -26,8 +27,11 @@ import {
   STATE_LABEL,
   type ServerEvent,
   parseDataProducer,
+  REASON_STOPPING,
+  REASON_TAKEN_OVER,
   parseNoticeId,
   parseProducer,
+  parseReason,
   parseRooms,
 } from "./protocol.js";
 import { type RoomView, emptyRoom, withSlot, withUsers } from "./room.js";
@@ -39,10 +43,6 @@ export const REJOIN_ATTEMPTS = 10;
 export const REJOIN_DELAY = 1_000;
 /** How long leaving waits for the server's word, in milliseconds. */
 export const LEAVE_TIMEOUT = 2_000;
-/** Weight of the newest sample in the running average of the input delay. */
-export const DELAY_WEIGHT = 0.2;
-/** How often a player tells the host its input delay, in milliseconds. */
-export const DELAY_REPORT_INTERVAL = 1_000;
 
 export type SessionState = "offline" | "lobby" | "entering" | "room" | "rejoining" | "closed";
 
@@ -121,9 +121,6 @@ export class NetplaySession extends Emitter<SessionEvents> {
   readonly #options: SessionOptions;
   readonly #clock: Clock;
   readonly #signaling: Signaling;
-  readonly #receivers = new Map<string, InputReceiver>();
-  /** At a host: by player, the number of the last input the game got and has not confirmed. */
-  readonly #applied = new Map<number, number>();
   #device: Promise<types.Device> | null = null;
   #state: SessionState = "offline";
   #rooms: readonly RoomSummary[] = [];
@@ -132,9 +129,7 @@ export class NetplaySession extends Emitter<SessionEvents> {
   #hostId: string | null = null;
   #media: MediaSession | null = null;
   #sampler: StatsSampler | null = null;
-  #sender: InputSender | null = null;
-  #inputDelay: number | null = null;
-  #reportedAt = 0;
+  #inputs: InputPipeline | null = null;
   #stats: LiveStats | null = null;
 
   constructor(options: SessionOptions) {
@@ -267,25 +262,24 @@ export class NetplaySession extends Emitter<SessionEvents> {
    * the players measure their input delay.
    */
   inputsApplied(): void {
-    for (const [player, sequence] of this.#applied) this.#media?.sendData(encodeEcho(player, sequence));
-    this.#applied.clear();
+    this.#inputs?.confirm();
   }
 
   /** Press, release or move one of our inputs. Sent if we are a player. */
   setInput(index: number, value: number): void {
-    this.#sender?.set(index, value);
+    this.#inputs?.set(index, value);
   }
 
   /** Let go of all our inputs. */
   releaseInputs(): void {
-    this.#sender?.release();
+    this.#inputs?.release();
   }
 
   /** Leave the room. Never fails: what the server does not hear it finds out. */
   async leave(): Promise<void> {
     const room = this.#room;
     if (room === null) return;
-    this.#sender?.release();
+    this.#inputs?.release();
     const told = this.#signaling
       .request("leave-room", { roomName: room.name }, LEAVE_TIMEOUT)
       .catch(() => undefined);
@@ -352,18 +346,22 @@ export class NetplaySession extends Emitter<SessionEvents> {
   #startMedia(device: types.Device): void {
     const media = new MediaSession(this.#signaling, device, this.#plan(), this.#clock);
     this.#media = media;
-    this.#makeSender();
+    const inputs = new InputPipeline(this.role === "host", (message) => media.sendData(message), this.#clock);
+    this.#inputs = inputs;
+    inputs.sit(this.slot);
+    inputs.on("input", (input) => this.emit("input", input));
+    inputs.on("playerDelay", (delay) => this.emit("playerDelay", delay));
     media.on("state", (state) => this.emit("media", state));
     media.on("trouble", (error) => this.emit("trouble", error));
     media.on("track", ({ kind, track }) => this.emit("track", { kind, track }));
     media.on("ended", ({ kind }) => this.emit("trackEnded", { kind }));
-    media.on("open", () => this.#sender?.resend());
-    media.on("data", ({ channel, data }) => this.#message(channel, data));
-    media.on("dataClosed", ({ channel }) => this.#receivers.delete(channel));
+    media.on("open", () => inputs.opened());
+    media.on("data", ({ channel, data }) => inputs.receive(channel, data));
+    media.on("dataClosed", ({ channel }) => inputs.channelClosed(channel));
     this.#sampler = new StatsSampler(
       media,
       this.#clock,
-      () => this.#inputDelay,
+      () => inputs.delay,
       (stats) => {
         this.#stats = stats;
         this.emit("stats", stats);
@@ -391,54 +389,6 @@ export class NetplaySession extends Emitter<SessionEvents> {
     };
   }
 
-  #makeSender(): void {
-    if (this.role !== "player") {
-      this.#sender = null;
-      return;
-    }
-    const sender = new InputSender(
-      (message) => this.#media?.sendData(message) ?? false,
-      this.#clock,
-      this.slot,
-    );
-    sender.on("delay", (sample) => this.#measured(sample));
-    this.#sender = sender;
-  }
-
-  /** A message on a data channel: inputs at a host, echoes at a player. */
-  #message(channel: string, data: unknown): void {
-    const message = decodeUntrusted(data);
-    if (message === null) return;
-    if (this.#membership?.role !== "host") {
-      if (message.type === "echo") this.#sender?.echoed(message.player, message.sequence);
-      return;
-    }
-    if (message.type === "delay") {
-      this.emit("playerDelay", { player: message.player, milliseconds: message.milliseconds });
-      return;
-    }
-    let receiver = this.#receivers.get(channel);
-    if (receiver === undefined) {
-      receiver = new InputReceiver();
-      this.#receivers.set(channel, receiver);
-    }
-    for (const input of receiver.receive(message)) {
-      // The host's own seat is nobody else's to move.
-      if (input.player === this.slot || input.player === SPECTATOR_SLOT) continue;
-      this.emit("input", input);
-      if (input.sequence > 0) this.#applied.set(input.player, input.sequence);
-    }
-  }
-
-  #measured(sample: number): void {
-    this.#inputDelay =
-      this.#inputDelay === null ? sample : this.#inputDelay + (sample - this.#inputDelay) * DELAY_WEIGHT;
-    const now = this.#clock.now();
-    if (now - this.#reportedAt < DELAY_REPORT_INTERVAL) return;
-    this.#reportedAt = now;
-    this.#media?.sendData(encodeDelay(this.slot, this.#inputDelay));
-  }
-
   /** Take in the member list that an acknowledgement of `join-room` carries. */
   #users(answer: unknown): void {
     const users = (answer as { users?: unknown } | null)?.users;
@@ -457,25 +407,12 @@ export class NetplaySession extends Emitter<SessionEvents> {
       this.#hostLeft(after);
       return;
     }
-    if (
-      guest &&
-      this.#media !== null &&
-      before.me !== null &&
-      after.me !== null &&
-      before.me.slot !== after.me.slot
-    ) {
-      this.#seatChanged(before.me.slot, after.me.slot);
-    }
-  }
-
-  #seatChanged(before: number, after: number): void {
-    if (this.#sender !== null && after !== SPECTATOR_SLOT) {
-      this.#sender.player = after;
-      return;
-    }
-    if (after === SPECTATOR_SLOT) this.#sender?.release();
-    this.#makeSender();
-    if ((before === SPECTATOR_SLOT) !== (after === SPECTATOR_SLOT)) void this.#media?.rebuild(this.#plan());
+    if (before.me === null || after.me === null || before.me.slot === after.me.slot) return;
+    this.#inputs?.sit(after.me.slot);
+    // Those who watch have no channel to send on: coming and going between them and the players changes the plan.
+    const watched = before.me.slot === SPECTATOR_SLOT;
+    const watches = after.me.slot === SPECTATOR_SLOT;
+    if (guest && watched !== watches) void this.#media?.rebuild(this.#plan());
   }
 
   /** Whether somebody else is host than when we came. Decided only while our view of the room is current. */
@@ -504,12 +441,9 @@ export class NetplaySession extends Emitter<SessionEvents> {
     this.#sampler = null;
     this.#media?.close();
     this.#media = null;
-    this.#sender?.clear();
-    this.#sender = null;
-    this.#receivers.clear();
-    this.#applied.clear();
+    this.#inputs?.clear();
+    this.#inputs = null;
     this.#hostId = null;
-    this.#inputDelay = null;
     this.#stats = null;
     this.#membership = null;
     this.#room = null;
@@ -560,8 +494,11 @@ export class NetplaySession extends Emitter<SessionEvents> {
     "transports-lost": () => {
       if (this.#state === "room") void this.#media?.rebuild();
     },
-    "room-closed": () => {
-      if (this.#state === "room") this.#out("room-lost", "The room was closed.");
+    "room-closed": (payload) => {
+      const reason = parseReason(payload);
+      if (reason === REASON_TAKEN_OVER) this.#signaling.giveWay();
+      else if (reason !== REASON_STOPPING && this.#room !== null)
+        this.#out("room-lost", "The room was closed.");
     },
     "netplay-host-paused": () => this.emit("paused", true),
     "netplay-host-resumed": () => this.emit("paused", false),

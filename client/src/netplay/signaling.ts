@@ -3,11 +3,13 @@
  *
  *     idle ── connect() ─> connecting ── connect ─> connected ── lost ─> connecting
  *                              └── the server refuses, REFUSALS times in a row ─> refused
- *     connected ── the server hangs up (same user elsewhere) ─> replaced
+ *     connected ── the server hangs up ─> connecting; after a taken-over notice, or again at once ─> replaced
  *     any ── close() ─> closed
  *
- * Socket.IO retries lost connections by itself but never a refused one: a refusal usually means that the token
- * has expired, so the token provider is asked for a new one and the connection is tried again.
+ * Socket.IO retries lost connections by itself, but neither a refused one nor one that the server ended. A refusal
+ * usually means that the token has expired, so the token provider is asked for a new one and the connection is tried
+ * again. A server ends connections when it stops, and then comes back; or because the same user continues on another
+ * one, and then two windows that both insist would throw each other out for ever.
  */
 
 import { type Clock, type Timer, systemClock } from "./clock.js";
@@ -20,6 +22,11 @@ export const REQUEST_TIMEOUT = 10_000;
 export const REFUSALS = 4;
 /** Wait before trying again after the first refusal, in milliseconds; doubles each time. */
 export const REFUSAL_DELAY = 500;
+
+/** Wait before connecting again to a server that hung up, in milliseconds. */
+export const HANGUP_DELAY = 500;
+/** A server that hangs up twice within this time means it, in milliseconds. */
+export const HANGUP_WINDOW = 15_000;
 
 /** The part of socket.io-client's options that is used. */
 export interface IoOptions {
@@ -94,6 +101,8 @@ export class Signaling extends Emitter<SignalingEvents> {
   #connectedBefore = false;
   #retry: Timer = null;
   #lastError = "The server does not answer.";
+  #givingWay = false;
+  #hungUpAt = -Infinity;
 
   constructor(options: SignalingOptions) {
     super();
@@ -138,10 +147,16 @@ export class Signaling extends Emitter<SignalingEvents> {
       });
     });
     this.#refusals = 0;
+    this.#givingWay = false;
     if (this.#socket === null) this.#socket = this.#makeSocket();
     this.#enter("connecting");
     this.#socket.connect();
     return settled;
+  }
+
+  /** The same user continues on another connection: the end of this one, which is about to come, is final. */
+  giveWay(): void {
+    this.#givingWay = true;
   }
 
   /** Hang up for good. */
@@ -228,12 +243,25 @@ export class Signaling extends Emitter<SignalingEvents> {
     });
     socket.on("disconnect", (reason: string) => {
       if (this.#state === "closed") return;
-      this.#enter(reason === "io server disconnect" ? "replaced" : "connecting");
+      if (reason === "io server disconnect") this.#hungUp(socket);
+      else this.#enter("connecting");
     });
     for (const event of SERVER_EVENTS) {
       socket.on(event, (payload: unknown) => this.emit("message", { event, payload }));
     }
     return socket;
+  }
+
+  #hungUp(socket: SocketLike): void {
+    const now = this.#clock.now();
+    const again = now - this.#hungUpAt < HANGUP_WINDOW;
+    this.#hungUpAt = now;
+    if (this.#givingWay || again) {
+      this.#enter("replaced");
+      return;
+    }
+    this.#enter("connecting");
+    this.#retry = this.#clock.setTimeout(() => socket.connect(), HANGUP_DELAY);
   }
 
   #enter(state: LinkState): void {
