@@ -314,8 +314,9 @@ class Association(Control):
                 self._acknowledged(chunk[0], chunk[1], chunk[2], now)  # type: ignore[index]
             else:
                 self._receive_control(chunk, kind, len(chunks), now)
-                if self._inbound is not inbound or self._state is State.ENDED:
+                if self._state is State.ENDED:
                     return
+                inbound = self._inbound  # a COOKIE-ECHO makes a new one
         if has_data:
             inbound.packet_done(now)
             if inbound.attention or self._reconfig.deferred is not None or not self._sends:

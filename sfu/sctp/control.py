@@ -327,8 +327,8 @@ class Control:
             self._retry_expired(now)
         if self._outbound.t3 <= now:
             self._t3_expired(now)
-        if self._reconfig.timer <= now and self._reconfig.timer_expired():
-            self._count_error()
+        if self._reconfig.timer <= now and not self._reconfig.timer_expired():
+            self._unreachable()
         if self._heartbeat.timer <= now:
             missed, chunk = self._heartbeat.expired(now, self._outbound.rto.value)
             if missed:

@@ -47,8 +47,9 @@ class Heartbeat:
     def expired(self, now: float, rto: float) -> tuple[bool, HeartbeatChunk | None]:
         """The timer expired: whether the last HEARTBEAT went unanswered, and the one to send now, if any."""
         missed = bool(self._nonce)
-        if not missed and now - self.last_answer < HEARTBEAT_INTERVAL:
-            self.timer = self.last_answer + HEARTBEAT_INTERVAL
+        due = self.last_answer + HEARTBEAT_INTERVAL
+        if not missed and now < due:
+            self.timer = due
             return False, None
         self._nonce = self._random_bytes(8)
         self._sent_at = now

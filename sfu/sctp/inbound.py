@@ -36,6 +36,8 @@ MAX_INVALID_STREAM_REPORTS = 4
 """Causes "invalid stream identifier" that wait to be reported."""
 MIN_SACK_ROOM = 16
 """Bytes of a SACK without gaps and duplicates."""
+MIN_ADVERTISED = 1500
+"""Bytes; less room than one packet needs is advertised as none (silly window syndrome, RFC 9260 6.2)."""
 OVERRUN_FACTOR = 2
 """Multiples of the receive window that may be held before the association is aborted. A chunk that closes the
 first gap is taken beyond the window, since nothing could move otherwise; only a peer that sends what can
@@ -156,7 +158,8 @@ class Inbound:
         self.sack_now = False
         self.sack_at = math.inf
         self._packets = 0
-        self.advertised = max(self.window - self.used, 0)
+        free = self.window - self.used
+        self.advertised = free if free >= MIN_ADVERTISED else 0
         starts = self._starts
         duplicates = self._duplicates
         if not starts and not duplicates:

@@ -102,7 +102,8 @@ class Outbound:
         self.t3 = math.inf
         """When T3-rtx expires; infinite while it is stopped."""
         self.closed_since: float | None = None
-        """Since when the peer's window has been zero with something to send."""
+        """Since when the peer's window has had no room for a packet, with something to send and no
+        progress."""
         self.heard = False
         """Whether a SACK came since T3-rtx last expired."""
         self.retransmitted = 0
@@ -304,9 +305,9 @@ class Outbound:
             size += self._receive_gaps(gaps, ahead > 0, now)
         self._last_gaps = gaps
         self.peer_window = a_rwnd
-        if a_rwnd or self.idle:
+        if a_rwnd >= self.max_payload or self.idle:
             self.closed_since = None
-        elif self.closed_since is None:
+        elif ahead or self.closed_since is None:
             self.closed_since = now
         if ahead:
             rto = self.rto

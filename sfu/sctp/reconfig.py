@@ -36,6 +36,8 @@ from sfu.sctp.serial import TSN_MASK, extend_tsn
 
 MAX_STREAMS_PER_REQUEST = 256
 """Streams in one request: 512 bytes, so it fits any packet. More wait for the next."""
+MAX_REPEATS = 20
+"""Repetitions of a request without any answer: about 55 s."""
 MAX_IN_PROGRESS = 30
 """Answers "in progress" to one request before it is given up."""
 REMEMBERED_ANSWERS = 2
@@ -64,7 +66,7 @@ class Reconfig:
         self._next_request = local_tsn & TSN_MASK
         self._wanted: list[int] = []
         self._pending: OutgoingResetRequest | None = None
-        self._in_progress = 0
+        self._in_progress = self._silent = 0
         self._heard = False
         self._resend = False
         self._peer_request = peer_tsn - 1 & TSN_MASK
@@ -99,7 +101,7 @@ class Reconfig:
         if self._pending is None and self._wanted:
             self._pending = self._request()
             self._resend = self._pending is not None
-            self._in_progress = 0
+            self._in_progress = self._silent = 0
             self._heard = False
         if self._resend and self._pending is not None:
             self._resend = False
@@ -123,15 +125,20 @@ class Reconfig:
         return request
 
     def timer_expired(self) -> bool:
-        """Repeat the request. Says whether that counts as silence of the peer: an answer "in progress"
-        does not."""
+        """Repeat the request. Says ``False`` if the peer was silent :data:`MAX_REPEATS` times: it never
+        answers.
+
+        This is counted here and not with the association's other timeouts, since those are forgiven by any
+        sign of life. An answer "in progress" is no silence.
+        """
         self.timer = math.inf
         self._resend = self.busy = True
         if self._heard:
             self._heard = False
-            return False
-        self._outbound.rto.back_off()
-        return True
+        else:
+            self._silent += 1
+            self._outbound.rto.back_off()
+        return self._silent <= MAX_REPEATS
 
     def _answered(self, response: ReconfigResponse, now: float) -> None:
         pending = self._pending
