@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -183,7 +185,7 @@ def test_no_key_is_ever_shown() -> None:
     "ciphers", [b"ECDHE-ECDSA-AES128-SHA", b"eNULL:@SECLEVEL=0", b"ECDHE-RSA-AES128-GCM-SHA256"]
 )
 def test_a_client_with_foreign_suites_fails_in_the_end(ciphers: bytes) -> None:
-    """Attack 1: a null-cipher hello costs a restart, not the association; hearing nothing else ends it."""
+    """A hello with a null cipher costs a restart, not the association; hearing nothing else ends it."""
     hello = RawPeer(DtlsRole.CLIENT, ciphers=ciphers).advance()
     end = endpoint()
     for attempt in range(MAX_RESTARTS + 1):
@@ -213,7 +215,6 @@ def assert_refused(end: DtlsEndpoint, reason: str) -> None:
 
 
 def test_a_client_without_a_certificate_is_refused() -> None:
-    """Attack 5."""
     peer, end = RawPeer(DtlsRole.CLIENT), endpoint()
     talk(peer, end)
     assert_refused(end, "did not return a certificate")
@@ -223,7 +224,6 @@ def test_a_client_without_a_certificate_is_refused() -> None:
 
 @pytest.mark.parametrize("role", DtlsRole)
 def test_a_peer_with_another_certificate_is_refused(role: DtlsRole) -> None:
-    """Attack 5."""
     other = DtlsRole.SERVER if role is DtlsRole.CLIENT else DtlsRole.CLIENT
     peer, end = RawPeer(other, credentials=make_credentials()), endpoint(role)
     talk(peer, end)
@@ -234,7 +234,6 @@ def test_a_peer_with_another_certificate_is_refused(role: DtlsRole) -> None:
 
 @pytest.mark.parametrize("role", DtlsRole)
 def test_a_peer_with_an_expired_certificate_is_refused(role: DtlsRole) -> None:
-    """Attack 5."""
     expired = Certificate.generate(datetime(2001, 1, 1, tzinfo=UTC))
     other = DtlsRole.SERVER if role is DtlsRole.CLIENT else DtlsRole.CLIENT
     theirs = DtlsEndpoint(expired, other, certificate("ours").fingerprints)
@@ -339,7 +338,6 @@ def test_a_resumed_session_is_not_accepted() -> None:
 @pytest.mark.parametrize("order", ["straight", "reversed", "doubled", "shuffled"])
 @pytest.mark.parametrize(("mtu", "count"), [(1200, 2), (600, 3), (256, 7)])
 def test_a_post_quantum_sized_client_hello_in_fragments(mtu: int, count: int, order: str) -> None:
-    """Attack 4."""
     peer, end = RawPeer(DtlsRole.CLIENT, credentials=CREDENTIALS, mtu=mtu, hello_padding=1300), endpoint()
     hello = peer.advance()
     assert len(hello) == count
@@ -358,7 +356,7 @@ def test_a_post_quantum_sized_client_hello_in_fragments(mtu: int, count: int, or
 
 @pytest.mark.parametrize("role", DtlsRole)
 def test_a_spoofed_alert_does_not_kill_a_handshake(role: DtlsRole) -> None:
-    """Attack 2, before each datagram in turn."""
+    """Sent before each datagram in turn."""
     for when in range(2):
         pair = Pair()
         end = pair.client if role is DtlsRole.CLIENT else pair.server
@@ -422,7 +420,7 @@ def test_progress_after_an_alert_restores_the_full_time() -> None:
 
 @pytest.mark.parametrize("role", DtlsRole)
 def test_an_unfinished_handshake_ends_after_30_seconds(role: DtlsRole) -> None:
-    """Attacks 6 and 7: the timer always moves, and what is sent in all that time is bounded."""
+    """The timer always moves, and what is sent in all that time is bounded."""
     end = endpoint(role)
     if role is DtlsRole.SERVER:
         for datagram in RawPeer(DtlsRole.CLIENT).advance():
@@ -460,7 +458,7 @@ def half_hello(seed: int) -> bytes:
 
 @pytest.mark.parametrize("junk", [broken_hello, half_hello])
 def test_junk_before_the_first_hello_is_survived(junk: Callable[[int], bytes]) -> None:
-    """Attacks 1 and 3: nothing was answered yet, so a server can begin anew, up to a limit."""
+    """Nothing was answered yet, so a server can begin anew, up to a limit."""
     end = endpoint()
     for seed in range(MAX_RESTARTS):
         end.receive_datagram_untrusted(junk(seed), 0.0)
@@ -515,7 +513,6 @@ def test_a_conflicting_fragment_after_the_restarts_are_used_up_is_dropped() -> N
     ],
 )
 def test_malformed_fragments_in_mid_handshake_are_dropped(part: bytes) -> None:
-    """Attack 3."""
     peer, end = RawPeer(DtlsRole.CLIENT, credentials=CREDENTIALS), endpoint()
     for datagram in peer.advance():
         end.receive_datagram_untrusted(datagram, 0.0)
@@ -540,7 +537,7 @@ def test_a_forged_high_record_number_does_not_close_the_replay_window(role: Dtls
 
 
 def test_a_fragment_flood_is_bounded_in_datagrams() -> None:
-    """Attack 3: what passes the guard is counted, and one too many ends the handshake."""
+    """What passes the guard is counted, and one too many ends the handshake."""
     end = endpoint()
     for number in range(MAX_HANDSHAKE_DATAGRAMS):
         part = fragment(1, 8000, 0, number, b"x")
@@ -588,7 +585,7 @@ def test_a_repeated_hello_is_answered_at_a_bounded_rate() -> None:
 
 
 def test_no_junk_kills_an_established_association() -> None:
-    """Attacks 2 and 13."""
+    """Spoofed alerts and floods of forged records among it."""
     peer, end = connected_raw()
     rng = random.Random(13)
     for _ in range(3000):
@@ -798,6 +795,21 @@ def test_closing_a_failed_endpoint_leaves_it_failed() -> None:
     end.start(0.0)
     end.close(0.0)
     assert end.state is DtlsState.FAILED
+
+
+@pytest.mark.parametrize("role", DtlsRole)
+def test_what_openssl_holds_is_freed_at_once(role: DtlsRole) -> None:
+    """No reference cycle: the garbage collector of a worker runs rarely."""
+    pair = connected_pair()
+    end = pair.client if role is DtlsRole.CLIENT else pair.server
+    assert end._connection is not None
+    connection = weakref.ref(end._connection)
+    gc.disable()
+    try:
+        end.close(pair.now)
+        assert connection() is None
+    finally:
+        gc.enable()
 
 
 def test_the_mtu_has_a_lower_limit() -> None:
