@@ -325,10 +325,10 @@ class Association(Control):
     def _receive_control(self, chunk: Chunk, kind: type, count: int, now: float) -> None:
         handler = _HANDLERS.get(kind)
         if handler is not None:
-            if self._state not in ACCEPTED[kind] or (kind in _ALONE and count != 1):
-                self.dropped[Drop.STATE] += 1
-            else:
+            if self._state in ACCEPTED[kind] and (kind not in _ALONE or count == 1):
                 handler(self, chunk, now)
+            elif kind not in _LATE:
+                self.dropped[Drop.STATE] += 1
         elif isinstance(chunk, AbortChunk):
             if chunk.tag_reflected:
                 self.dropped[Drop.TAG] += 1
@@ -394,6 +394,8 @@ class Association(Control):
 
 _ALONE: Final = frozenset({InitAckChunk, ShutdownCompleteChunk})
 """Chunks that must not be bundled (RFC 9260 6.10); INIT is the third."""
+_LATE: Final = frozenset({InitAckChunk, CookieAckChunk})
+"""Chunks that come too late whenever two INITs cross; nothing to count."""
 _HANDLERS: Final[dict[type, Callable[[Association, Any, float], None]]] = {
     InitAckChunk: Association._on_init_ack,
     CookieEchoChunk: Association._on_same_cookie,
