@@ -144,6 +144,8 @@ class HttpConnection:
             raise HttpError(error.error_status_hint, "bad request") from None
 
     def _make_request_untrusted(self, event: h11.Request) -> Request:
+        if event.http_version not in (b"1.0", b"1.1"):
+            raise HttpError(505, "bad request")
         headers: dict[str, str] = {}
         for raw_name, raw_value in event.headers:
             name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")

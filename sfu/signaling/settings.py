@@ -19,7 +19,7 @@ class SignalingSettings:
     ping_interval: float = 25.0
     """From a pong to the next ping."""
     ping_timeout: float = 20.0
-    """From a ping to the end of a session that does not answer."""
+    """From a ping, or the last packet after it, to the end of a session that does not answer."""
     max_payload: int = 1_000_000
     """Largest polling payload and WebSocket message taken from a client."""
     connect_timeout: float = 45.0

@@ -112,7 +112,7 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
     """Hands out one end of a memory stream pair for each :meth:`connect`."""
 
     def __init__(self) -> None:
-        self._send, self._receive = trio.open_memory_channel[trio.abc.Stream](100)
+        self._send, self._receive = trio.open_memory_channel[trio.abc.Stream](1000)
 
     async def accept(self) -> trio.abc.Stream:
         try:
@@ -227,7 +227,7 @@ class Answer:
 class Client:
     """One HTTP connection."""
 
-    def __init__(self, stream: trio.StapledStream[Any, Any]) -> None:
+    def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
         self._h11 = h11.Connection(h11.CLIENT)
 

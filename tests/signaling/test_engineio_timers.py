@@ -41,6 +41,23 @@ async def test_a_missing_pong_ends_the_session(autojump_clock: MockClock) -> Non
         assert app.reasons == ["ping timeout"]
 
 
+async def test_a_pong_may_be_late_while_other_packets_come(autojump_clock: MockClock) -> None:
+    app = Recorder()
+    async with open_house(app) as house, house.connected_websocket() as ws:
+        assert await ws.text() == "2"
+        for _ in range(10):
+            await trio.sleep(15.0)
+            await ws.send('42["x"]')
+            assert await ws.text() == '42["x"]'
+        await ws.send("3")
+        assert await ws.text() == "2"
+        assert trio.current_time() == 200.0
+        await trio.sleep(15.0)
+        await ws.send("6")
+        await ws.closed()
+        assert trio.current_time() == 235.0
+
+
 async def test_a_poller_that_vanishes_is_noticed(autojump_clock: MockClock) -> None:
     app = Recorder()
     async with open_house(app) as house:

@@ -16,7 +16,7 @@ from trio_websocket import ConnectionClosed
 from sfu.signaling.application import Ack, ConnectionRefused, Socket
 from sfu.signaling.settings import SignalingSettings
 from sfu.signaling.socketio.codec import encode_event
-from sfu.signaling.socketio.connection import MAX_EARLY_EVENTS
+from sfu.signaling.socketio.connection import MAX_EARLY_EVENTS, MAX_UNCONNECTED_MESSAGE
 from tests.signaling.harness import POLLING, Echo, Recorder, Ws, open_house
 
 
@@ -180,6 +180,22 @@ async def test_a_socket_dismissed_while_connecting_is_welcomed_first(autojump_cl
         assert await ws.text() == "41"
         await trio.testing.wait_all_tasks_blocked()
         assert app.reasons == ["server namespace disconnect"]
+
+
+async def test_strangers_cannot_send_large_messages(autojump_clock: MockClock) -> None:
+    app = Recorder()
+    async with open_house(app) as house:
+        for size, admitted in ((MAX_UNCONNECTED_MESSAGE, True), (MAX_UNCONNECTED_MESSAGE + 1, False)):
+            async with house.websocket() as ws:
+                await ws.text()
+                await ws.send('40{"token":"' + "x" * (size - 13) + '"}')
+                if admitted:
+                    assert (await ws.text()).startswith("40{")
+                    await ws.send('42["' + "x" * size + '"]')
+                    assert (await ws.text()).startswith('42["x')
+                else:
+                    assert await ws.closed() == 1000
+    assert len(app.sockets) == 1
 
 
 # --- events ------------------------------------------------------------------------------------------------

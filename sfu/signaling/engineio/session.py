@@ -195,16 +195,24 @@ class Session:
         self._changed.unpark_all()
 
     async def _beat(self) -> None:
-        """Heartbeat: one ping at a time, ``ping_interval`` after the last pong."""
+        """Heartbeat: one ping at a time, ``ping_interval`` after the last pong.
+
+        A pong can be stuck behind a long queue of other packets, so a session ends only when nothing at all has
+        come for ``ping_timeout`` after a ping.
+        """
         while True:
             await trio.sleep(self._settings.ping_interval)
             self._pong = trio.Event()
             self.send([PING_FRAME], len(PING_FRAME))
-            with trio.move_on_after(self._settings.ping_timeout):
-                await self._pong.wait()
-            if not self._pong.is_set():
-                self.close(CloseReason.PING_TIMEOUT)
-                return
+            heard = trio.current_time()
+            while not self._pong.is_set():
+                with trio.move_on_at(heard + self._settings.ping_timeout) as silence:
+                    await self._pong.wait()
+                if silence.cancelled_caught:
+                    if self.last_seen <= heard:
+                        self.close(CloseReason.PING_TIMEOUT)
+                        return
+                    heard = self.last_seen
 
     # --- packets ----------------------------------------------------------------------------------
 

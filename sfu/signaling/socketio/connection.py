@@ -39,6 +39,9 @@ SOCKET_ID_BYTES = 15
 MAX_EARLY_EVENTS = 256
 """Events that the application may emit to a socket that it has not let in yet."""
 
+MAX_UNCONNECTED_MESSAGE = 65_536
+"""Bytes of a message from a client without socket: a CONNECT with a token. Strangers make us little work."""
+
 INVALID_NAMESPACE: Mapping[str, str] = {"message": "Invalid namespace"}
 INTERNAL_ERROR: Mapping[str, str] = {"message": "internal error"}
 
@@ -270,7 +273,11 @@ class Connection:
 
     def message(self, data: str | bytes) -> None:
         """Take one message of the session."""
-        self._received += frame_size(data)
+        size = frame_size(data)
+        if size > MAX_UNCONNECTED_MESSAGE and self._state is not State.CONNECTED:
+            self._session.close(CloseReason.PARSE_ERROR)
+            return
+        self._received += size
         try:
             packet = self._decoder.receive_untrusted(data)
         except SocketIoError as error:

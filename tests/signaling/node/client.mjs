@@ -1,0 +1,183 @@
+// Runs one scenario with the official client and prints what it saw as one line of JSON.
+// usage: node client.mjs <url> <scenario> <package> <transports, comma-separated>
+
+const [url, scenario, library, transports] = process.argv.slice(2);
+const { io } = await import(library);
+
+const EVENTS = 10000;
+const options = { transports: transports.split(","), forceNew: true, auth: { token: "t" } };
+const once = (emitter, name) => new Promise((resolve) => emitter.once(name, (...args) => resolve(args)));
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+let opened = null;
+let progress = null;
+const connect = async (extra = {}) => {
+  const socket = io(url, { ...options, ...extra });
+  socket.io.once("open", () => (opened = socket.io.engine.transport.name));
+  await once(socket, "connect");
+  return socket;
+};
+
+const scenarios = {
+  // Connect, an event with every kind of JSON, an acknowledgement, binary both ways, leave.
+  async basics() {
+    const socket = await connect();
+    const value = [null, true, 1.5, "\u00e9\u2028\ud83d\ude00", { a: [{}], __proto__: null }];
+    const echoed = once(socket, "echo");
+    const ack = await socket.emitWithAck("echo", ...value);
+    const bytes = new Uint8Array([0, 30, 255]);
+    const binary = once(socket, "binary");
+    socket.emit("binary", { bytes }, bytes);
+    const [object, plain] = await binary;
+    const result = {
+      id: socket.id,
+      first: opened,
+      ack,
+      echoed: await echoed,
+      binary: [[...new Uint8Array(object.bytes)], [...new Uint8Array(plain)]],
+      value,
+    };
+    if (options.transports.length > 1 && socket.io.engine.transport.name !== "websocket") {
+      await once(socket.io.engine, "upgrade");
+    }
+    result.last = socket.io.engine.transport.name;
+    socket.disconnect();
+    return result;
+  },
+
+  // Events both ways while the transport is upgraded underneath.
+  async order() {
+    const socket = await connect();
+    let sent = 0;
+    let received = 0;
+    let upgradedAt = null;
+    let wrong = null;
+    socket.io.engine.once("upgrade", () => (upgradedAt = [sent, received]));
+    progress = () => ({ sent, received, wrong, upgradedAt, state: socket.connected });
+    const done = new Promise((resolve) => {
+      socket.on("echo", (number) => {
+        if (number !== received && wrong === null) wrong = [received, number];
+        if (++received === EVENTS) resolve();
+      });
+    });
+    const acks = [];
+    while (sent < EVENTS) {
+      for (let burst = 0; burst < 50; burst++) {
+        const number = sent++;
+        if (number % 100) socket.emit("echo", number);
+        else socket.emit("echo", number, (answer) => acks.push(answer));
+      }
+      await sleep(1);
+    }
+    await done;
+    socket.disconnect();
+    const acksInOrder = acks.every((answer, index) => answer === index * 100) && acks.length === EVENTS / 100;
+    return { received, wrong, upgradedAt, acksInOrder, last: socket.io.engine.transport.name };
+  },
+
+  // Everything emitted before the connection stands, so that it goes out in as few packets as possible.
+  async burst() {
+    const socket = io(url, options);
+    let received = 0;
+    let wrong = 0;
+    const done = new Promise((resolve) => {
+      socket.on("echo", (number) => {
+        if (number !== received) wrong++;
+        if (++received === EVENTS) resolve();
+      });
+    });
+    for (let number = 0; number < EVENTS; number++) socket.emit("echo", number);
+    await done;
+    socket.disconnect();
+    return { received, wrong };
+  },
+
+  async refused() {
+    const socket = io(url, { ...options, auth: { refuse: "unauthorized" } });
+    const [error] = await once(socket, "connect_error");
+    await sleep(100);
+    const result = { message: error.message, data: error.data ?? null, active: socket.active };
+    socket.disconnect();
+    return result;
+  },
+
+  async namespace() {
+    const socket = io(url + "/other", options);
+    const [error] = await once(socket, "connect_error");
+    socket.disconnect();
+    return { message: error.message };
+  },
+
+  // The transport breaks; the client comes back as somebody new.
+  async reconnect() {
+    const socket = await connect({ reconnectionDelay: 10, reconnectionDelayMax: 20 });
+    const ids = [socket.id];
+    const reasons = [];
+    socket.on("disconnect", (reason) => reasons.push(reason));
+    for (let turn = 0; turn < 3; turn++) {
+      const back = once(socket, "connect");
+      socket.io.engine.close();
+      await back;
+      ids.push(socket.id);
+    }
+    const ack = await socket.emitWithAck("echo", 1);
+    socket.disconnect();
+    return { different: new Set(ids).size, reasons, ack };
+  },
+
+  // The server sends the client away: no reconnection.
+  async kicked() {
+    const socket = await connect();
+    const disconnected = once(socket, "disconnect");
+    socket.emit("kick");
+    const [reason] = await disconnected;
+    await sleep(100);
+    return { reason, active: socket.active };
+  },
+
+  // Leave the namespace and enter it again, several times.
+  async again() {
+    const socket = await connect();
+    const ids = [];
+    for (let turn = 0; turn < 3; turn++) {
+      socket.disconnect().connect();
+      await once(socket, "connect");
+      ids.push(socket.id);
+    }
+    socket.disconnect();
+    return { different: new Set(ids).size };
+  },
+
+  // Stay for a few heartbeats.
+  async heartbeat() {
+    const socket = await connect();
+    let pings = 0;
+    socket.io.on("ping", () => pings++);
+    const reasons = [];
+    socket.on("disconnect", (reason) => reasons.push(reason));
+    await sleep(1500);
+    const ack = await socket.emitWithAck("echo", 1);
+    const before = [...reasons];
+    socket.disconnect();
+    return { pings, before, ack };
+  },
+
+  // The server shuts down.
+  async shutdown() {
+    const socket = await connect({ reconnection: false });
+    if (options.transports.length > 1) await once(socket.io.engine, "upgrade");
+    const disconnected = once(socket, "disconnect");
+    socket.emit("shutdown");
+    const [reason] = await disconnected;
+    return { reason };
+  },
+};
+
+const failed = setTimeout(() => {
+  console.error("scenario takes too long", progress && progress());
+  process.exit(1);
+}, 40000);
+const result = await scenarios[scenario]();
+clearTimeout(failed);
+await sleep(100); // for what disconnect() still has to send
+console.log(JSON.stringify(result));
+process.exit(0);

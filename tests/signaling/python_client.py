@@ -1,0 +1,52 @@
+"""Runs the client of python-socketio and prints what it saw; ``test_socketio_interop.py`` starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import socketio
+
+
+async def main(url: str, transports: list[str]) -> dict[str, Any]:
+    client = socketio.AsyncClient(reconnection=False)
+    numbers: list[int] = []
+    binary: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    done = asyncio.Event()
+
+    def on_number(number: int) -> None:
+        numbers.append(number)
+        if len(numbers) == 1000:
+            done.set()
+
+    client.on("number", on_number)
+    client.on("binary", lambda data: binary.set_result(data["x"]))
+    await client.connect(url, transports=transports, auth={"token": "t"})
+    ack = await client.call("two", (1, {"a": None}))
+    for number in range(1000):
+        await client.emit("number", number)
+    await client.emit("binary", {"x": b"\x00\xff"})
+    await asyncio.wait_for(done.wait(), 30)
+    result = {
+        "ack": ack,
+        "numbers": numbers,
+        "binary": list(await asyncio.wait_for(binary, 10)),
+        "transport": client.transport(),
+    }
+    await client.disconnect()
+
+    refused = socketio.AsyncClient(reconnection=False)
+    refusal: list[Any] = []
+    refused.on("connect_error", refusal.append)
+    try:
+        await refused.connect(url, transports=transports, auth={"refuse": "no entry"})
+    except socketio.exceptions.ConnectionError:
+        pass
+    result["refusal"] = refusal[0]
+    return result
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(main(sys.argv[1], sys.argv[2].split(",")))))
