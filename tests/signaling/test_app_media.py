@@ -1,0 +1,670 @@
+"""Media events on the wire: acks, error strings, broadcasts, and what closes when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from sfu.signaling import media_events, media_session
+from sfu.signaling.media_session import MAX_EARLY_ENDINGS, MAX_TRANSPORTS, MediaTable
+from tests.support.app_world import AppWorld, MemorySocket, open_world
+from tests.support.memory_media import CAPABILITIES
+
+CAN: dict[str, Any] = {"codecs": [{"mimeType": "audio/opus"}]}
+
+
+def rtp(ssrc: int = 1, **more: Any) -> dict[str, Any]:
+    return {"codecs": [{"mimeType": "video/VP9"}], "encodings": [{"ssrc": ssrc}], **more}
+
+
+async def transport(socket: MemorySocket) -> str:
+    info = await socket.ask("sfu-create-transport", {"direction": "send"})
+    transport_id = info["id"]
+    assert isinstance(transport_id, str)
+    return transport_id
+
+
+async def produce(socket: MemorySocket, transport_id: str, kind: str = "video", **more: Any) -> str:
+    payload = {"transportId": transport_id, "kind": kind, "rtpParameters": rtp(), **more}
+    producer_id = await socket.ask("sfu-produce", payload)
+    assert isinstance(producer_id, str)
+    return producer_id
+
+
+async def produce_data(
+    socket: MemorySocket, transport_id: str, stream: int = 0, label: str = "netplay-input", **more: Any
+) -> str:
+    payload = {
+        "transportId": transport_id,
+        "sctpStreamParameters": {"streamId": stream},
+        "label": label,
+        "protocol": "",
+        **more,
+    }
+    producer_id = await socket.ask("producedata", payload)
+    assert isinstance(producer_id, str)
+    return producer_id
+
+
+async def listed(socket: MemorySocket) -> list[str]:
+    return [entry["id"] for entry in await socket.ask("sfu-get-producers", {})]
+
+
+# Before any room
+
+
+async def test_availability_is_one_object(world: AppWorld) -> None:
+    alice = await world.connect("alice")
+    assert await alice.call("sfu-available", {}) == [{"available": True}]
+    world.media.available = False
+    assert await alice.call("sfu-available") == [{"available": False}]
+
+
+async def test_capabilities_are_the_same_everywhere(world: AppWorld) -> None:
+    alice = await world.connect("alice")
+    assert await alice.call("sfu-get-router-rtp-capabilities", {}) == [None, CAPABILITIES]
+    await alice.ask("open-room", {"extra": {"room_name": "R"}})
+    assert await alice.call("sfu-get-router-rtp-capabilities", {}) == [None, CAPABILITIES]
+    assert world.media.log == []
+
+
+async def test_outside_a_room(world: AppWorld) -> None:
+    alice = await world.connect("alice")
+    assert await alice.call("sfu-create-transport", {"direction": "send"}) == ["no room"]
+    assert await alice.call("sfu-consume", {"producerId": "p", "transportId": "t"}) == ["no room"]
+    assert await alice.call("consumedata", {"dataProducerId": "p", "transportId": "t"}) == ["no room"]
+    assert await alice.call("sfu-get-producers", {}) == [None, []]
+    assert await alice.call("sfu-get-data-producers", {}) == [None, []]
+    assert await alice.call("sfu-recreate-transports", {}) == [None, {"ok": True}]
+
+
+@pytest.mark.parametrize("payload", [[], [None], [5], [[]], ["x"], [{"transportId": 5}], [{}, {}]])
+@pytest.mark.parametrize(
+    "event",
+    [
+        "sfu-create-transport",
+        "sfu-connect-transport",
+        "sfu-restart-ice",
+        "sfu-produce",
+        "producedata",
+        "sfu-produce-data",
+        "sfu-consume",
+        "consumedata",
+        "sfu-consume-data",
+    ],
+)
+async def test_payloads_out_of_shape_are_invalid(world: AppWorld, event: str, payload: list[Any]) -> None:
+    alice = await world.host("alice")
+    if event == "sfu-create-transport" and payload == [{"transportId": 5}]:
+        return
+    assert await alice.call(event, *payload) == ["invalid"]
+
+
+# Transports
+
+
+async def test_a_transport_is_made_connected_and_restarted(world: AppWorld) -> None:
+    alice = await world.host("alice")
+    answer = await alice.call("sfu-create-transport", {"direction": "send"})
+    assert answer is not None
+    assert set(answer[1]) == {"id", "iceParameters", "iceCandidates", "dtlsParameters", "sctpParameters"}
+    transport_id = answer[1]["id"]
+    dtls = {"role": "client", "fingerprints": [{"algorithm": "sha-256", "value": "AA"}]}
+    connect = {"transportId": transport_id, "dtlsParameters": dtls}
+    assert await alice.call("sfu-connect-transport", connect) == [None, True]
+    assert world.media.connected[transport_id] == dtls
+    assert await alice.call("sfu-connect-transport", connect) == ["connect() already called"]
+    restarted = {"usernameFragment": "u2", "password": "p2", "iceLite": True}
+    assert await alice.call("sfu-restart-ice", {"transportId": transport_id}) == [
+        None,
+        {"iceParameters": restarted},
+    ]
+
+
+async def test_configured_ice_servers_come_with_the_transport() -> None:
+    servers = ({"urls": "turn:x", "username": "u", "credential": "c"},)
+    async with open_world(ice_servers=servers) as world:
+        alice = await world.host("alice")
+        info = await alice.ask("sfu-create-transport", {})
+        assert info["iceServers"] == list(servers)
+
+
+async def test_a_room_has_one_router(world: AppWorld) -> None:
+    alice, bob, eve = await world.host("alice"), await world.guest("bob"), await world.host("eve", "E")
+    one, two, three = [await transport(socket) for socket in (alice, bob, eve)]
+    routers = world.media.transports
+    assert routers[one] == routers[two] != routers[three]
+
+
+async def test_without_workers(world: AppWorld) -> None:
+    alice = await world.host("alice")
+    world.media.available = False
+    assert await alice.call("sfu-create-transport", {}) == ["worker not available"]
+
+
+async def test_transports_of_others_are_not_found(world: AppWorld) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    theirs = await transport(alice)
+    video = await produce(alice, theirs)
+    data = await produce_data(alice, theirs)
+    for transport_id in (theirs, "nope", ""):
+        for event, more in (
+            ("sfu-connect-transport", {"dtlsParameters": {}}),
+            ("sfu-restart-ice", {}),
+            ("sfu-produce", {"kind": "video", "rtpParameters": rtp(2)}),
+            ("producedata", {"sctpStreamParameters": {"streamId": 9}}),
+            ("sfu-consume", {"producerId": video, "rtpCapabilities": CAN}),
+            ("consumedata", {"dataProducerId": data}),
+        ):
+            answer = await bob.call(event, {"transportId": transport_id, **more})
+            assert answer == ["transport not found"], event
+
+
+async def test_transports_are_bounded(world: AppWorld) -> None:
+    alice = await world.host("alice")
+    for _ in range(MAX_TRANSPORTS):
+        await transport(alice)
+    assert await alice.call("sfu-create-transport", {}) == ["too many transports"]
+    await alice.ask("sfu-recreate-transports")
+    await transport(alice)
+
+
+async def test_recreating_closes_everything_of_ones_own(world: AppWorld) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    video = await produce(alice, await transport(alice))
+    theirs = await transport(bob)
+    bob.take()
+    assert await alice.call("sfu-recreate-transports", {}) == [None, {"ok": True}]
+    assert bob.take() == [("producer-closed", {"id": video})]
+    assert set(world.media.transports) == {theirs}
+    assert await listed(bob) == []
+    await produce(alice, await transport(alice))
+
+
+# Producing
+
+
+async def test_a_producer_is_announced_before_its_ack(autojump_clock: MockClock, world: AppWorld) -> None:
+    alice, bob, eve = await world.host("alice"), await world.guest("bob"), await world.host("eve", "E")
+    transport_id = await transport(alice)
+    await world.settle()
+    for socket in (alice, bob, eve):
+        socket.take()
+    video = await produce(alice, transport_id)
+    assert alice.take() == [("ack", None, video)]
+    assert bob.take() == [("new-producer", {"id": video, "kind": "video"})]
+    audio = await produce(alice, transport_id, "audio", rtpParameters=rtp(2))
+    data = await produce_data(alice, transport_id)
+    assert bob.take() == [
+        ("new-producer", {"id": audio, "kind": "audio"}),
+        ("new-data-producer", {"id": data}),
+    ]
+    assert await bob.call("sfu-get-producers", {}) == [
+        None,
+        [{"id": video, "kind": "video"}, {"id": audio, "kind": "audio"}],
+    ]
+    assert await bob.call("sfu-get-data-producers", {}) == [None, [{"id": data, "kind": "data"}]]
+    assert await alice.call("sfu-get-producers", {}) == [None, []]
+    assert await alice.call("sfu-get-data-producers", {}) == [None, []]
+    assert eve.take() == []
+    assert await eve.call("sfu-get-producers", {}) == [None, []]
+
+
+async def test_the_old_names_of_data_events_work(world: AppWorld) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    sender, receiver = await transport(alice), await transport(bob)
+    payload = {"transportId": sender, "sctpStreamParameters": {"streamId": 0}}
+    data = await alice.ask("sfu-produce-data", payload | {"label": "ejs-inputs", "protocol": "json"})
+    consumed = await bob.ask("sfu-consume-data", {"dataProducerId": data, "transportId": receiver})
+    assert (consumed["label"], consumed["protocol"]) == ("ejs-inputs", "json")
+
+
+@pytest.mark.parametrize("kind", ["", "text", "data", "x" * 100])
+async def test_other_kinds_are_refused(world: AppWorld, kind: str) -> None:
+    alice = await world.host("alice")
+    payload = {"transportId": await transport(alice), "kind": kind, "rtpParameters": rtp()}
+    assert await alice.call("sfu-produce", payload) == [f'invalid kind "{kind[:64]}"']
+
+
+async def test_media_says_what_is_wrong(world: AppWorld) -> None:
+    alice = await world.host("alice")
+    transport_id = await transport(alice)
+    payload = {"transportId": transport_id, "kind": "video", "rtpParameters": {}}
+    assert await alice.call("sfu-produce", payload) == ["missing params.codecs"]
+    payload = {"transportId": transport_id, "sctpStreamParameters": {}}
+    assert await alice.call("producedata", payload) == ["missing params.streamId"]
+
+
+async def test_a_producer_replaces_the_one_of_its_kind_when_accepted(world: AppWorld) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    transport_id = await transport(alice)
+    first = await produce(alice, transport_id)
+    bad = {"transportId": transport_id, "kind": "video", "rtpParameters": {}}
+    await alice.call("sfu-produce", bad)
+    assert await listed(bob) == [first], "a refused one replaces nothing"
+    bob.take()
+    second = await produce(alice, transport_id, rtpParameters=rtp(2))
+    assert bob.take() == [
+        ("producer-closed", {"id": first}),
+        ("new-producer", {"id": second, "kind": "video"}),
+    ]
+    await wait_all_tasks_blocked()
+    assert set(world.media.producers) == {second}
+    third = await produce(alice, transport_id, rtpParameters=rtp(2))  # the same SSRC cannot be there twice
+    assert set(world.media.producers) == {third}
+    assert await listed(bob) == [third]
+
+
+async def test_sources_live_side_by_side(world: AppWorld) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    transport_id = await transport(alice)
+    game = await produce(alice, transport_id, "audio")
+    mic = await produce(alice, transport_id, "audio", rtpParameters=rtp(2), appData={"source": "mic"})
+    chat = await produce(alice, transport_id, "audio", rtpParameters=rtp(3), appData={"label": "chat"})
+    assert await listed(bob) == [game, mic, chat]
+    mic2 = await produce(alice, transport_id, "audio", rtpParameters=rtp(4), appData={"source": "mic"})
+    assert await listed(bob) == [game, chat, mic2]
+    game2 = await produce(alice, transport_id, "audio", rtpParameters=rtp(5), appData={"source": 5})
+    assert await listed(bob) == [chat, mic2, game2]
+
+
+async def test_producers_are_bounded(world: AppWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media_events, "MAX_PRODUCERS", 2)
+    monkeypatch.setattr(media_events, "MAX_DATA_PRODUCERS", 1)
+    alice = await world.host("alice")
+    transport_id = await transport(alice)
+    await produce(alice, transport_id)
+    await produce(alice, transport_id, "audio", rtpParameters=rtp(2))
+    payload = {
+        "transportId": transport_id,
+        "kind": "audio",
+        "rtpParameters": rtp(3),
+        "appData": {"source": "x"},
+    }
+    assert await alice.call("sfu-produce", payload) == ["too many producers"]
+    await produce(alice, transport_id, "audio", rtpParameters=rtp(4))
+    await produce_data(alice, transport_id)
+    payload = {"transportId": transport_id, "sctpStreamParameters": {"streamId": 5}, "label": "other"}
+    assert await alice.call("producedata", payload) == ["too many data producers"]
+    await produce_data(alice, transport_id, 1)
+
+
+async def test_data_producers_are_replaced_by_label_on_one_transport(world: AppWorld) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    one, two = await transport(alice), await transport(alice)
+    first = await produce_data(alice, one, 0, "a")
+    unnamed = [await produce_data(alice, one, stream, "") for stream in (1, 2)]
+    elsewhere = await produce_data(alice, two, 0, "a")
+    second = await produce_data(alice, one, 3, "a")
+    third = await produce_data(alice, one, 3, "a")
+    await wait_all_tasks_blocked()
+    assert first != second != third
+    expected = [*unnamed, elsewhere, third]
+    assert [entry["id"] for entry in await bob.ask("sfu-get-data-producers")] == expected
+    assert set(world.media.data_producers) == set(expected)
+
+
+async def test_data_producers_of_another_name(world: AppWorld) -> None:
+    alice = await world.host("alice")
+    transport_id = await transport(alice)
+    payload: dict[str, Any] = {"transportId": "nope", "sctpStreamParameters": {"streamId": 0}}
+    payload["appData"] = {"userid": "someone else"}
+    assert await alice.call("producedata", payload) == ["userid mismatch for this connection"]
+    await produce_data(alice, transport_id, appData={"userid": alice.userid})
+    payload = {"transportId": transport_id, "sctpStreamParameters": {"streamId": 1}, "label": "x" * 257}
+    assert await alice.call("producedata", payload) == ["invalid"]
+
+
+# Consuming
+
+
+async def test_consuming(world: AppWorld) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    sender, receiver = await transport(alice), await transport(bob)
+    video = await produce(alice, sender)
+    audio = await produce(alice, sender, "audio", rtpParameters=rtp(2))
+    consumed = await bob.ask(
+        "sfu-consume",
+        {"producerId": video, "transportId": receiver, "rtpCapabilities": CAN, "ignoreDtx": True},
+    )
+    assert (consumed["producerId"], consumed["kind"]) == (video, "video")
+    assert set(consumed) == {"id", "producerId", "kind", "rtpParameters"}
+    dtx: list[bool] = []
+    for more in ({}, {"ignoreDtx": True}, {"ignoreDtx": None}, {"ignoreDtx": False}):
+        payload = {"producerId": audio, "transportId": receiver, "rtpCapabilities": CAN, **more}
+        dtx.append(world.media.consumers[(await bob.ask("sfu-consume", payload))["id"]][2])
+    assert dtx == [True, True, True, False]
+    assert world.media.consumers[consumed["id"]][2] is False, "silence is a matter of audio"
+
+
+async def test_consuming_data(world: AppWorld) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    data = await produce_data(alice, await transport(alice))
+    receiver = await transport(bob)
+    payload = {"dataProducerId": data, "transportId": receiver}
+    for _ in range(2):  # hosts in the wild consume each one twice
+        consumed = await bob.ask("consumedata", payload)
+        assert consumed.pop("id")
+        assert consumed == {
+            "dataProducerId": data,
+            "sctpStreamParameters": {"streamId": 0, "ordered": True},
+            "label": "netplay-input",
+            "protocol": "",
+            "appData": {},
+        }
+
+
+async def test_what_cannot_be_consumed(world: AppWorld) -> None:
+    alice, bob, eve = await world.host("alice"), await world.guest("bob"), await world.host("eve", "E")
+    sender, receiver, foreign = [await transport(socket) for socket in (alice, bob, eve)]
+    video, data = await produce(alice, sender), await produce_data(alice, sender)
+    for payload in (
+        {"producerId": "nope", "transportId": receiver, "rtpCapabilities": CAN},
+        {"producerId": "nope", "transportId": "nope", "rtpCapabilities": CAN},
+        {"producerId": data, "transportId": receiver, "rtpCapabilities": CAN},
+        {"producerId": video, "transportId": receiver, "rtpCapabilities": {}},
+        {"producerId": video, "transportId": receiver, "rtpCapabilities": None},
+        {"producerId": video, "transportId": receiver},
+        {},
+    ):
+        assert await bob.call("sfu-consume", payload) == ["cannot consume"]
+    payload = {"producerId": video, "transportId": foreign, "rtpCapabilities": CAN}
+    assert await eve.call("sfu-consume", payload) == ["cannot consume"]
+    for producer_id in ("nope", video):
+        answer = await bob.call("consumedata", {"dataProducerId": producer_id, "transportId": receiver})
+        assert answer == [f'DataProducer with id "{producer_id}" not found']
+    answer = await eve.call("consumedata", {"dataProducerId": data, "transportId": foreign})
+    assert answer == [f'DataProducer with id "{data}" not found']
+    assert await bob.call("consumedata", {"transportId": receiver}) == ["missing dataProducerId"]
+
+
+async def test_consumers_are_bounded_and_end_with_their_producer(
+    world: AppWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(media_events, "MAX_CONSUMERS", 2)
+    monkeypatch.setattr(media_events, "MAX_DATA_CONSUMERS", 1)
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    sender, receiver = await transport(alice), await transport(bob)
+    video, data = await produce(alice, sender), await produce_data(alice, sender)
+    payload = {"producerId": video, "transportId": receiver, "rtpCapabilities": CAN}
+    for _ in range(2):
+        await bob.ask("sfu-consume", payload)
+    assert await bob.call("sfu-consume", payload) == ["too many consumers"]
+    await bob.ask("consumedata", {"dataProducerId": data, "transportId": receiver})
+    answer = await bob.call("consumedata", {"dataProducerId": data, "transportId": receiver})
+    assert answer == ["too many data consumers"]
+    payload["producerId"] = await produce(alice, sender, rtpParameters=rtp(2))
+    await bob.ask("sfu-consume", payload)
+
+
+# Ends
+
+
+async def test_leaving_closes_ones_media(autojump_clock: MockClock, world: AppWorld) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    video = await produce(bob, await transport(bob))
+    mine = await transport(alice)
+    await alice.ask("sfu-consume", {"producerId": video, "transportId": mine, "rtpCapabilities": CAN})
+    await world.settle()
+    alice.take()
+    await bob.ask("leave-room")
+    assert alice.take()[0] == ("producer-closed", {"id": video})
+    await wait_all_tasks_blocked()
+    assert set(world.media.transports) == {mine}
+    assert world.media.consumers == {}
+    await alice.ask("leave-room")
+    await wait_all_tasks_blocked()
+    assert world.media.is_empty
+    assert world.table_size == 0
+
+
+async def test_media_runs_on_in_grace_and_ends_with_it(autojump_clock: MockClock, world: AppWorld) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    video = await produce(alice, await transport(alice))
+    await alice.leave()
+    await trio.sleep(59)
+    assert await listed(bob) == [video]
+    receiver = await transport(bob)
+    await bob.ask("sfu-consume", {"producerId": video, "transportId": receiver, "rtpCapabilities": CAN})
+    bob.take()
+    await trio.sleep(2)
+    assert bob.take()[0] == ("producer-closed", {"id": video})
+    assert set(world.media.transports) == {receiver}
+
+
+async def test_old_media_goes_when_the_new_socket_has_its_own(
+    autojump_clock: MockClock, world: AppWorld
+) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    old = await produce(alice, await transport(alice))
+    await alice.leave()
+    alice = await world.guest("alice")
+    assert await listed(bob) == [old]
+    assert await listed(alice) == [], "it is one's own still"
+    bob.take()
+    fresh = await transport(alice)
+    assert ("producer-closed", {"id": old}) in bob.take()
+    await wait_all_tasks_blocked()
+    assert set(world.media.transports) == {fresh}
+    new = await produce(alice, fresh)
+    assert await listed(bob) == [new]
+    await trio.sleep(100)
+    assert set(world.media.producers) == {new}
+
+
+async def test_old_media_goes_at_the_end_of_the_grace(autojump_clock: MockClock, world: AppWorld) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    old = await produce(alice, await transport(alice))
+    await alice.leave()
+    await trio.sleep(30)
+    await world.guest("alice")
+    await trio.sleep(29)
+    assert await listed(bob) == [old]
+    await trio.sleep(2)
+    assert await listed(bob) == []
+    assert world.media.transports == {}
+
+
+async def test_a_takeover_closes_media_at_once(autojump_clock: MockClock, world: AppWorld) -> None:
+    alice = await world.host("alice")
+    await produce(alice, await transport(alice))
+    await trio.sleep(31)
+    await world.guest("alice")
+    await wait_all_tasks_blocked()
+    assert world.media.transports == {}
+
+
+async def test_a_transport_that_ends_by_itself(world: AppWorld) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    sender, receiver = await transport(alice), await transport(bob)
+    video, data = await produce(alice, sender), await produce_data(alice, sender)
+    payload = {"producerId": video, "transportId": receiver, "rtpCapabilities": CAN}
+    await bob.ask("sfu-consume", payload)
+    bob.take()
+    world.media.end_transport(sender)
+    await wait_all_tasks_blocked()
+    assert bob.take() == [("producer-closed", {"id": video}), ("data-producer-closed", {"id": data})]
+    assert await listed(bob) == []
+    answer = await alice.call("sfu-restart-ice", {"transportId": sender})
+    assert answer == ["transport not found"]
+    world.media.end_transport(receiver)
+    await wait_all_tasks_blocked()
+    assert await bob.call("sfu-restart-ice", {"transportId": receiver}) == ["transport not found"]
+
+
+async def test_producers_that_end_by_themselves(world: AppWorld) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    sender = await transport(alice)
+    video, data = await produce(alice, sender), await produce_data(alice, sender)
+    bob.take()
+    world.media.end_producer(data)
+    world.media.end_producer(video)
+    await wait_all_tasks_blocked()
+    assert bob.take() == [("data-producer-closed", {"id": data}), ("producer-closed", {"id": video})]
+    assert await listed(bob) == []
+
+
+async def test_a_lost_worker_is_told_and_survived(world: AppWorld) -> None:
+    alice, bob, eve = await world.host("alice"), await world.guest("bob"), await world.host("eve", "E")
+    sender, _, foreign = [await transport(socket) for socket in (alice, bob, eve)]
+    await produce(alice, sender)
+    for socket in (alice, bob, eve):
+        socket.take()
+    world.media.lose_router(world.media.transports[sender])
+    await wait_all_tasks_blocked()
+    assert alice.take() == [("transports-lost", {})]
+    assert bob.take() == [("transports-lost", {})]
+    assert eve.take() == []
+    assert await alice.call("sfu-restart-ice", {"transportId": sender}) == ["transport not found"]
+    assert await listed(bob) == []
+    await produce(alice, await transport(alice))
+    assert len(await listed(bob)) == 1
+    assert foreign in world.media.transports
+
+
+# Things that happen while something is awaited
+
+
+async def held(world: AppWorld, socket: MemorySocket, event: str, payload: Any, meanwhile: Any) -> Any:
+    """Call an event whose media request hangs until ``meanwhile()`` has run; returns the ack."""
+    answer: Any = None
+
+    async def call() -> None:
+        nonlocal answer
+        answer = await socket.call(event, payload)
+
+    world.media.held = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call)
+        await wait_all_tasks_blocked()
+        await meanwhile()
+        await wait_all_tasks_blocked()
+        world.media.held.set()
+    world.media.held = None
+    await wait_all_tasks_blocked()
+    return answer
+
+
+async def test_who_vanishes_while_a_transport_is_made_leaves_none(world: AppWorld) -> None:
+    alice = await world.host("alice")
+    await held(world, alice, "sfu-create-transport", {}, alice.leave)
+    assert world.media.transports == {}
+
+
+async def test_a_room_that_vanishes_while_a_transport_is_made_leaves_nothing(
+    autojump_clock: MockClock, world: AppWorld
+) -> None:
+    alice = await world.host("alice")
+
+    async def leave_for_good() -> None:
+        await alice.leave()
+        await trio.sleep(61)
+
+    await held(world, alice, "sfu-create-transport", {}, leave_for_good)
+    assert len(world.rooms) == 0
+    assert world.media.is_empty
+    assert world.table_size == 0
+
+
+async def test_a_producer_whose_transport_ends_meanwhile_is_not_announced(world: AppWorld) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    transport_id = await transport(alice)
+    payload = {"transportId": transport_id, "kind": "video", "rtpParameters": rtp()}
+
+    async def close() -> None:
+        world.app._core.table.end_transport(transport_id)
+
+    bob.take()
+    assert await held(world, alice, "sfu-produce", payload, close) == ["transport not found"]
+    assert bob.take() == []
+    assert world.media.producers == {}
+
+
+async def test_a_producer_that_ends_before_its_maker_knows_it(
+    world: AppWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    transport_id = await transport(alice)
+    plain = world.media.produce
+
+    async def produce_and_end(*args: Any) -> str:
+        producer_id = await plain(*args)
+        world.media.end_producer(producer_id)
+        await wait_all_tasks_blocked()  # its end is heard of first
+        return producer_id
+
+    monkeypatch.setattr(world.media, "produce", produce_and_end)
+    payload = {"transportId": transport_id, "kind": "video", "rtpParameters": rtp()}
+    assert await alice.call("sfu-produce", payload) == ["transport not found"]
+    assert await listed(bob) == []
+
+
+async def test_a_consumer_whose_producer_ends_meanwhile(world: AppWorld) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    sender, receiver = await transport(alice), await transport(bob)
+    video = await produce(alice, sender)
+    payload = {"producerId": video, "transportId": receiver, "rtpCapabilities": CAN}
+
+    async def close() -> None:
+        world.media.end_producer(video)
+
+    assert await held(world, bob, "sfu-consume", payload, close) == ["cannot consume"]
+    session = world.app._core.table.get(bob.id)
+    assert session is not None
+    assert session.consumers == {}
+
+
+async def test_a_consumer_whose_transport_ends_meanwhile(world: AppWorld) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    sender, receiver = await transport(alice), await transport(bob)
+    data = await produce_data(alice, sender)
+
+    async def close() -> None:
+        world.app._core.table.end_transport(receiver)
+
+    payload = {"dataProducerId": data, "transportId": receiver}
+    assert await held(world, bob, "consumedata", payload, close) == ["transport not found"]
+
+
+async def test_a_worker_lost_while_a_transport_is_made(world: AppWorld) -> None:
+    alice = await world.host("alice")
+
+    async def lose() -> None:
+        [room] = world.rooms
+        world.media.lose_router(room.id)
+
+    assert await held(world, alice, "sfu-create-transport", {}, lose) == ["no room"]
+    await transport(alice)
+
+
+async def test_closing_that_fails_hurts_nobody(world: AppWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sfu.worker.port import MediaError
+
+    async def refuse(_id: str) -> None:
+        raise MediaError("no")
+
+    monkeypatch.setattr(world.media, "close_transport", refuse)
+    monkeypatch.setattr(world.media, "close_router", refuse)
+    alice = await world.host("alice")
+    await transport(alice)
+    assert await alice.call("leave-room") == [None]
+    await wait_all_tasks_blocked()
+    assert await (await world.connect("bob")).call("sfu-available") == [{"available": True}]
+
+
+def test_ends_of_unknown_producers_are_remembered_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = MediaTable()
+    for n in range(MAX_EARLY_ENDINGS + 1):
+        table.end_producer(f"p{n}")
+    assert not table.ended_early("p0")
+    assert table.ended_early("p1")
+    assert not table.ended_early("p1"), "asked once"
+    assert len(table._ended_early) == MAX_EARLY_ENDINGS - 1
+
+
+def test_caps_are_what_clients_need() -> None:
+    assert media_session.MAX_TRANSPORTS >= 16
+    assert media_session.MAX_CONSUMERS >= 4096
