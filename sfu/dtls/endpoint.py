@@ -84,7 +84,8 @@ MAX_PLAINTEXT = 16_384
 """Longest application data in one record (RFC 5246 6.2.1)."""
 
 _EXPORTER_LABEL = b"EXTRACTOR-dtls_srtp"
-_SEALED_DATA = (ContentType.APPLICATION_DATA, 0xFE, 0xFD, 0, 1)
+_SEALED_DATA = b"\x17\xfe\xfd\x00\x01"
+"""How a record of application data in epoch 1 begins."""
 
 
 class DtlsError(Exception):
@@ -468,7 +469,7 @@ def _is_one_data_record(data: bytes) -> bool:
     """Whether a datagram is exactly one record of sealed application data, the usual case."""
     return (
         len(data) > RECORD_HEADER_LENGTH
-        and tuple(data[:5]) == _SEALED_DATA
+        and data.startswith(_SEALED_DATA)
         and data[11] << 8 | data[12] == len(data) - RECORD_HEADER_LENGTH
     )
 
