@@ -179,9 +179,11 @@ class MediaWorker:
     async def _configure(self, call: Call, configure: Configure, nursery: trio.Nursery) -> Result:
         if self._core is not None:
             return Result(call.id, error="configured already")
+        where = f"UDP {configure.listen_ip}:{configure.port}"
         try:
             capabilities = router_capabilities(configure.video_codecs)
             self._udp = UdpPort(configure.listen_ip, configure.port)
+            where = f"TCP {configure.listen_ip}:{configure.tcp_port}"
             listeners: list[trio.SocketListener] = []
             tcp_port: int | None = None
             if configure.tcp_port is not None:
@@ -190,7 +192,6 @@ class MediaWorker:
                 )
                 tcp_port = int(listeners[0].socket.getsockname()[1])
         except OSError as error:
-            where = f"{configure.listen_ip}:{configure.port}"
             return Result(
                 call.id, error=f"cannot listen on {where}: {error.strerror or error}. Is the port in use?"
             )

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import structlog
@@ -276,13 +276,14 @@ class MediaWorkers:
         while True:
             began = trio.current_time()
             try:
-                async with _process(worker, self._heard) as (client, ready):
+                async with _process(worker, self._heard) as (process, client, ready):
                     worker.client, worker.ready = client, ready
                     self._capabilities = ready.rtp_capabilities
                     if first:
                         first = False
                         task_status.started()
-                    await _ping_until_lost(client)
+                    if await _ping_until_lost(client) == "hung":
+                        process.kill()  # it would not notice that its channel closes
             except WorkerStartError as error:
                 if first:
                     raise
@@ -295,22 +296,23 @@ class MediaWorkers:
             await trio.sleep(delay)
 
 
-async def _ping_until_lost(client: WorkerClient) -> None:
+async def _ping_until_lost(client: WorkerClient) -> Literal["gone", "hung"]:
     while True:
         with trio.move_on_after(PING_TIMEOUT) as scope:
             try:
                 await client.call(Ping())
             except MediaError:
-                return
+                return "gone"
         if scope.cancelled_caught:
-            return
-        await trio.sleep(PING_INTERVAL)
+            return "hung"
+        with trio.move_on_after(PING_INTERVAL):
+            await client.lost.wait()
 
 
 @asynccontextmanager
 async def _process(
     worker: _Worker, heard: Callable[[WorkerEvent], None]
-) -> AsyncIterator[tuple[WorkerClient, Ready]]:
+) -> AsyncIterator[tuple[trio.Process, WorkerClient, Ready]]:
     """One worker process, from its start to its reaping."""
     ours, theirs = socket.socketpair()
     with theirs:
@@ -332,7 +334,7 @@ async def _process(
             except trio.TooSlowError:
                 failure = f"no answer within {START_TIMEOUT:.0f} s"
             else:
-                yield client, ready
+                yield process, client, ready
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise WorkerStartError(f"media worker {worker.index} did not start: {failure}")
