@@ -180,7 +180,7 @@ def test_handshake_from_both_sides_at_once_and_from_theirs(ours: bool) -> None:
 def test_messages_both_ways(
     ordered: bool, max_retransmits: int | None, max_lifetime: float | None, loss: float
 ) -> None:
-    count = 200
+    count = 120
     reliable = max_retransmits is None and max_lifetime is None
     sent = [str(number).encode() * (1 + number % 40) for number in range(count)]
 
@@ -267,7 +267,7 @@ def test_channels_opened_by_the_peer() -> None:
     run(scenario)
 
 
-@pytest.mark.parametrize("loss", [0.0, 0.1])
+@pytest.mark.parametrize("loss", [0.0, 0.05])
 @pytest.mark.parametrize("who", ["ours", "theirs"])
 def test_streams_are_reset_and_used_again(who: str, loss: float) -> None:
     incoming = StreamsReset((5,), Direction.INCOMING)
