@@ -7,7 +7,11 @@ import json
 import sys
 from typing import Any
 
+import engineio.payload
 import socketio
+
+engineio.payload.Payload.max_decode_packets = 100_000
+"""By default that client gives up on a poll with more than 16 packets, whichever server sent it."""
 
 
 async def main(url: str, transports: list[str]) -> dict[str, Any]:

@@ -197,8 +197,8 @@ class Session:
     async def _beat(self) -> None:
         """Heartbeat: one ping at a time, ``ping_interval`` after the last pong.
 
-        A pong can be stuck behind a long queue of other packets, so a session ends only when nothing at all has
-        come for ``ping_timeout`` after a ping.
+        A pong can be stuck behind a long queue of other packets, so a session ends only when nothing at all
+        has come for ``ping_timeout`` after a ping.
         """
         while True:
             await trio.sleep(self._settings.ping_interval)

@@ -17,6 +17,10 @@ const connect = async (extra = {}) => {
   return socket;
 };
 
+const upgraded = async ({ io: { engine } }) => {
+  if (options.transports.length > 1 && engine.transport.name !== "websocket") await once(engine, "upgrade");
+};
+
 const scenarios = {
   // Connect, an event with every kind of JSON, an acknowledgement, binary both ways, leave.
   async basics() {
@@ -36,9 +40,7 @@ const scenarios = {
       binary: [[...new Uint8Array(object.bytes)], [...new Uint8Array(plain)]],
       value,
     };
-    if (options.transports.length > 1 && socket.io.engine.transport.name !== "websocket") {
-      await once(socket.io.engine, "upgrade");
-    }
+    await upgraded(socket);
     result.last = socket.io.engine.transport.name;
     socket.disconnect();
     return result;
@@ -164,7 +166,7 @@ const scenarios = {
   // The server shuts down.
   async shutdown() {
     const socket = await connect({ reconnection: false });
-    if (options.transports.length > 1) await once(socket.io.engine, "upgrade");
+    await upgraded(socket);
     const disconnected = once(socket, "disconnect");
     socket.emit("shutdown");
     const [reason] = await disconnected;
