@@ -50,7 +50,10 @@ GRACE = 60.0
 """Seconds for which a member whose socket is lost keeps its place, and its media."""
 
 ROOMS_INTERVAL = 0.25
-"""Seconds between two ``rooms-updated`` to everyone."""
+"""Seconds between two ``rooms-updated`` to everyone, at least."""
+
+MAX_ROOMS_INTERVAL = 10.0
+"""The same at most, however large the list and the audience."""
 
 MAX_ROOMS = 10_000
 
@@ -127,6 +130,10 @@ class Rooms:
         """The payload of ``rooms-updated``: rooms that have a player, in the order of opening."""
         newest = (room.list_entry() for room in reversed(self._rooms.values()) if room.player_count)
         return list(islice(newest, MAX_LISTED))[::-1]
+
+    def pace_listing(self, interval: float) -> None:
+        """Let ``rooms-updated`` go out less often: the list has become costly. In seconds, within bounds."""
+        self._rooms_pace.interval = min(max(interval, ROOMS_INTERVAL), MAX_ROOMS_INTERVAL)
 
     # Commands
 
@@ -208,7 +215,7 @@ class Rooms:
             slot = self._seat_newcomer(room, command)
             self._depart_elsewhere(caller.socket_id, room, now, out)
             member = self._admit(room, caller, extra, slot)
-            others = room.sockets(besides=caller.socket_id)
+            others = room.sockets_interested_in(member)
             if others:
                 out.append(Broadcast(others, "room-player-joined", member.public_extra()))
         self._tell_users(room, now, out)
@@ -398,7 +405,8 @@ class Rooms:
                 room.owner = heir.userid
                 room.touch(heir)
             # The reference's order: who leaves is named before the new map, who expires after it.
-            left = [Broadcast(rest, "room-player-left", {"userid": member.userid})] if rest else []
+            told = room.sockets_interested_in(member)
+            left = [Broadcast(told, "room-player-left", {"userid": member.userid})] if told else []
             if not expired:
                 out.extend(left)
             self._tell_users(room, now, out)

@@ -81,18 +81,18 @@ class Deadlines:
 class Pace:
     """At most one message per ``interval`` seconds: the first at once, what follows at the interval's end."""
 
-    __slots__ = ("_interval", "_last")
+    __slots__ = ("_last", "interval")
 
     def __init__(self, interval: float) -> None:
-        self._interval = interval
+        self.interval = interval
         self._last = -math.inf
 
     def ask(self, now: float) -> float | None:
         """None: speak now (this counts as having spoken). Otherwise the time at which to speak."""
-        if now >= self._last + self._interval:
+        if now >= self._last + self.interval:
             self._last = now
             return None
-        return self._last + self._interval
+        return self._last + self.interval
 
     def spoke(self, now: float) -> None:
         self._last = now

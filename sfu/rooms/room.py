@@ -122,6 +122,16 @@ class Room:
             if member.connected and member.socket_id != besides
         )
 
+    def sockets_interested_in(self, member: Member) -> tuple[str, ...]:
+        """Connected sockets that are told of this member's coming and going: all others', but in a large room
+        only the players' if it is a spectator."""
+        crowd = len(self.members) > FULL_MAP_MEMBERS and not member.is_player
+        return tuple(
+            other.socket_id
+            for other in self.members.values()
+            if other.connected and other is not member and (other.is_player or not crowd)
+        )
+
     def heir(self) -> Member | None:
         """The next owner: the first connected player in the order of joining, else the first member."""
         for member in self.players:

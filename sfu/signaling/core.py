@@ -47,6 +47,9 @@ from sfu.worker.port import (
 
 log = structlog.get_logger(__name__)
 
+LISTING_BUDGET = 8_000_000
+"""Bytes per second that room lists may take for all sockets together; beyond it they go out less often."""
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -146,7 +149,8 @@ class Core:
                 case UsersUpdated():
                     self._send_users(effect)
                 case RoomsUpdated():
-                    self.send(self.clients, "rooms-updated", self.rooms.listing())
+                    size = self.send(self.clients, "rooms-updated", self.rooms.listing())
+                    self.rooms.pace_listing(size * len(self.clients) / LISTING_BUDGET)
                 case CloseMedia(socket_id, tell):
                     for transport_id in self.end_session(socket_id, tell):
                         self.in_background(self.media.close_transport, transport_id)
@@ -162,13 +166,15 @@ class Core:
                 case _:
                     assert_never(effect)
 
-    def send(self, to: Iterable[str], event: str, payload: object) -> None:
-        """Send one event to some sockets, encoded once."""
+    def send(self, to: Iterable[str], event: str, payload: object) -> int:
+        """Send one event to some sockets, encoded once; returns its size in bytes, 0 if it went nowhere."""
         clients = [client for socket_id in to if (client := self.clients.get(socket_id)) is not None]
-        if clients:
-            packet = encode_event(event, payload)
-            for client in clients:
-                client.socket.emit_encoded(packet)
+        if not clients:
+            return 0
+        packet = encode_event(event, payload)
+        for client in clients:
+            client.socket.emit_encoded(packet)
+        return packet.size
 
     def _send_users(self, effect: UsersUpdated) -> None:
         self.send(effect.to, "users-updated", effect.users)

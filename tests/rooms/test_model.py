@@ -515,6 +515,33 @@ def test_the_list_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> N
     assert [entry["name"] for entry in world.rooms.listing()] == ["R1", "R2"]
 
 
+def test_a_costly_list_goes_out_less_often(world: World) -> None:
+    world.open("ann", "A")
+    world.rooms.pace_listing(3.0)
+    world.sleep(1)
+    assert RoomsUpdated() not in world.open("bob", "B")
+    assert world.sleep(1.9) == []
+    assert world.sleep(0.2) == [RoomsUpdated()]
+    world.rooms.pace_listing(1000.0)
+    world.open("cat", "C")
+    assert RoomsUpdated() in world.sleep(model.MAX_ROOMS_INTERVAL)
+    world.rooms.pace_listing(0.0)
+    world.sleep(model.ROOMS_INTERVAL)
+    assert RoomsUpdated() in world.open("dan", "D")
+
+
+def test_in_a_large_room_spectators_come_and_go_unheard_by_others(world: World) -> None:
+    crowd(world, FULL_MAP_MEMBERS + 1)
+    effects = world.join("sue", player_slot=8)
+    assert "room-player-joined" in events(effects, "ann")
+    assert "room-player-joined" not in events(effects, "s0")
+    effects = world.leave("sue")
+    assert "room-player-left" in events(effects, "bob")
+    assert "room-player-left" not in events(effects, "s0")
+    assert "room-player-joined" in events(world.join("cat"), "s0")
+    assert "room-player-left" in events(world.leave("cat"), "s0")
+
+
 def crowd(world: World, size: int) -> None:
     world.open("ann")
     world.join("bob")

@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from sfu.signaling import core
 from sfu.signaling.room_events import MAX_DATA_MESSAGE
 from tests.support.app_world import AppWorld, open_world
 
@@ -399,6 +400,19 @@ async def test_a_large_room_shows_players_and_oneself(autojump_clock: MockClock,
         [users] = [args[0] for name, *args in fan.take() if name == "users-updated"]
         assert list(users) == [alice.userid, bob.userid, fan.userid]
         assert users[fan.userid]["player_slot"] == 8
+
+
+async def test_a_costly_list_goes_out_less_often(
+    autojump_clock: MockClock, world: AppWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "LISTING_BUDGET", 100)
+    alice = await world.host("alice")
+    await world.host("bob", "B")
+    alice.take()
+    await trio.sleep(1)
+    assert alice.take() == []
+    await trio.sleep(10)
+    assert alice.events() == ["rooms-updated"]
 
 
 async def test_goodbye_is_said_to_every_room(autojump_clock: MockClock, world: AppWorld) -> None:
