@@ -114,6 +114,15 @@ def test_malformed_packets(data: str) -> None:
         parse_untrusted(bytes.fromhex(data[: len(data) // 2 * 2]))
 
 
+def test_the_shortest_packets() -> None:
+    bare = parse_untrusted(bytes.fromhex("806000010000000100000001"))
+    assert (bare.payload_offset, bare.payload_length) == (12, 0)
+    assert (bare.extension_profile, bare.extension_offset, bare.extension_length) == (None, 0, 0)
+    empty = parse_untrusted(bytes.fromhex("906000010000000100000001bede0000"))
+    assert (empty.payload_offset, empty.payload_length) == (16, 0)
+    assert (empty.extension_profile, empty.extension_offset, empty.extension_length) == (0xBEDE, 16, 0)
+
+
 def test_padding_may_be_all_there_is() -> None:
     packet = parse_untrusted(bytes.fromhex("a0600001000000010000000100000003"))
     assert (packet.payload, packet.padding_length) == (b"\0", 3)
@@ -146,6 +155,8 @@ def test_our_own_mistakes_are_value_errors(wrong: dict[str, object]) -> None:
 def test_padding_range(length: int) -> None:
     with pytest.raises(ValueError, match="padding"):
         build_padding(length)
+    assert build_padding(1) == b"\x01"
+    assert build_padding(MAX_PADDING) == bytes(254) + b"\xff"
 
 
 # --- demultiplexing ---------------------------------------------------------------------------------------
@@ -202,6 +213,14 @@ def test_unwrapper_over_the_edge_and_back() -> None:
         131_074,
     ]
     assert unwrapper.highest == 131_074
+
+
+def test_the_exact_middle_counts_as_behind() -> None:
+    unwrapper = SequenceUnwrapper()
+    unwrapper.unwrap(40_000)
+    assert unwrapper.unwrap(40_000 - 32_768) == 65_536 + 40_000 - 32_768
+    assert unwrapper.unwrap((40_000 + 32_767) % 65_536) == 65_536 + 40_000 + 32_767
+    assert sequence_distance(0, 32_768) == -32_768
 
 
 def test_before_the_first_is_still_positive() -> None:

@@ -21,6 +21,8 @@ CASES: list[tuple[VideoCodec, str, bool, str]] = [
     (VideoCodec.VP8, "90 e0 9234 05 20 51", False, "as Chromium, interframe"),
     (VideoCodec.VP8, "90 10 21 50", True, "KEYIDX alone"),
     (VideoCodec.VP8, "90 00 50", True, "extension byte with nothing"),
+    (VideoCodec.VP8, "50 50", True, "reserved bit of the first byte"),
+    (VideoCodec.VP8, "90 8f 15 50", True, "reserved bits of the extension"),
     (VideoCodec.VP8, "10", False, "descriptor only"),
     (VideoCodec.VP8, "90", False, "extension cut off"),
     (VideoCodec.VP8, "90 80", False, "picture id cut off"),
@@ -38,6 +40,8 @@ CASES: list[tuple[VideoCodec, str, bool, str]] = [
     (VideoCodec.VP9, "a8 8123 13 05 82", False, "spatial layer 1 on inter-layer prediction"),
     (VideoCodec.VP9, "a8 8123 31 05 82", True, "D in the lowest layer means nothing"),
     (VideoCodec.VP9, "28 00 05 82", True, "layers without picture id"),
+    (VideoCodec.VP9, "09 82", True, "Z: not a reference for upper layers"),
+    (VideoCodec.VP9, "0c 82", True, "E: one packet is the whole frame"),
     (VideoCodec.VP9, "08", False, "descriptor only"),
     (VideoCodec.VP9, "88", False, "picture id cut off"),
     (VideoCodec.VP9, "88 81", False, "second byte of the picture id cut off"),
@@ -71,6 +75,7 @@ CASES: list[tuple[VideoCodec, str, bool, str]] = [
     (VideoCodec.AV1, "48 0a", True, "last element goes on in the next packet"),
     (VideoCodec.AV1, "00 0a", False, "N clear"),
     (VideoCodec.AV1, "88 0a", False, "N together with a continued element makes no sense"),
+    (VideoCodec.AV1, "0f 0a", True, "reserved bits"),
     (VideoCodec.AV1, "08", False, "aggregation header only"),
 ]
 

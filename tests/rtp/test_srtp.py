@@ -244,12 +244,26 @@ def test_each_index_opens_once_and_not_behind_the_window(profile: SrtpProfile, i
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_window_edge(profile: SrtpProfile) -> None:
+    """Where libsrtp has it, too."""
     sender, receiver = pair(profile)
+    oracle = libsrtp.receiver(profile, *keys(profile))
+    assert REPLAY_WINDOW == 1024
     for index in (10, 10 + REPLAY_WINDOW):
         assert reason(receiver, sealed(sender, index)) is None
+        oracle.unprotect(sealed(sender, index))
     assert reason(receiver, sealed(sender, 10)) is SrtpReason.REPLAY  # behind the window
+    with pytest.raises(libsrtp.LibsrtpError):
+        oracle.unprotect(sealed(sender, 10))
     assert reason(receiver, sealed(sender, 11)) is None
+    oracle.unprotect(sealed(sender, 11))
     assert receiver._rtp_streams[SSRC].seen < 1 << REPLAY_WINDOW
+
+
+def test_the_window_does_not_grow() -> None:
+    sender, receiver = pair(SrtpProfile.AEAD_AES_128_GCM)
+    for index in range(REPLAY_WINDOW + 10):
+        assert reason(receiver, sealed(sender, index)) is None
+    assert receiver._rtp_streams[SSRC].seen == (1 << REPLAY_WINDOW) - 1
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -139,6 +139,17 @@ def test_key_and_salt_lengths_are_checked(profile: SrtpProfile) -> None:
             derive_session_keys(profile, bad_key, bad_salt)
 
 
+def test_profiles_have_the_numbers_of_dtls_srtp() -> None:
+    """RFC 5764 4.1.2 and RFC 7714 14.2, with the lengths that an exporter must yield."""
+    assert {
+        profile.name: (profile.value, profile.key_size, profile.salt_size) for profile in SrtpProfile
+    } == {
+        "AES128_CM_HMAC_SHA1_80": (0x0001, 16, 14),
+        "AEAD_AES_128_GCM": (0x0007, 16, 12),
+        "AEAD_AES_256_GCM": (0x0008, 32, 12),
+    }
+
+
 def test_keys_do_not_show_in_a_log() -> None:
     assert "2b7e" not in repr(SessionKeys(bytes.fromhex("2b7e"), b"", b"")).lower()
     assert "+~" not in repr(SessionKeys(b"+~", b"", b""))
