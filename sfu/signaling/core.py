@@ -96,8 +96,11 @@ class Core:
                 nursery.start_soon(self._read_media_events)
                 nursery.start_soon(self.registry.refresh, self._room_names, self.settings.registry_refresh)
                 task_status.started()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    self._nursery = None  # while it is still open: sockets may be leaving right now
         finally:
-            self._nursery = None
             with trio.move_on_after(self.settings.shutdown_timeout, shield=True):
                 await self.registry.withdraw()
 

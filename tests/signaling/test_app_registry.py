@@ -9,7 +9,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from sfu.romm.port import RoomRecord
 from sfu.signaling.app_settings import AppSettings
 from sfu.signaling.registry import MAX_WRITES
-from tests.support.app_world import AppWorld, open_world
+from tests.support.app_world import AppWorld, MemorySocket, open_world
 from tests.support.memory_romm import MemoryRomm
 
 
@@ -145,3 +145,22 @@ async def test_sockets_may_go_after_the_application_has_stopped(autojump_clock: 
 def test_settings_that_make_no_sense(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError):
         AppSettings(public_url="u", node_id="n", **bad)  # type: ignore[arg-type]
+
+
+async def test_sockets_may_go_while_the_application_stops(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        sockets = [await world.host(f"user{n}", f"R{n}") for n in range(20)]
+        for socket in sockets:
+            await socket.ask("sfu-create-transport", {})
+
+        async def go(socket: MemorySocket, ticks: int) -> None:
+            with trio.CancelScope(shield=True):
+                for _ in range(ticks):
+                    await trio.lowlevel.checkpoint()
+                await socket.call("leave-room")
+                await socket.leave()
+
+        for ticks, socket in enumerate(sockets):
+            world.nursery.start_soon(go, socket, ticks)
+        world.nursery.cancel_scope.cancel()
+    assert len(world.rooms) == 0
