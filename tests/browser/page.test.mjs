@@ -197,6 +197,14 @@ describe("an evening of netplay", { concurrency: false }, () => {
     assert.equal(await player.page.getByRole("button", { name: "Click to hear" }).isVisible(), false);
   });
 
+  test("guests are told when the picture stands still, and see when it goes on", async () => {
+    const told = player.page.getByText("The picture stands still");
+    await host.page.evaluate(() => window.trioSfu.game.stop());
+    await told.waitFor({ timeout: 8_000 });
+    await host.page.evaluate(() => window.trioSfu.game.start());
+    await told.waitFor({ state: "hidden", timeout: 8_000 });
+  });
+
   test("the picture is worth a thousand words", { skip: process.env.UPDATE_SCREENSHOT !== "1" }, async () => {
     await mkdir(join(ROOT, "docs/images"), { recursive: true });
     await player.page.setViewportSize({ width: 1360, height: 880 });

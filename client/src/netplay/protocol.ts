@@ -97,8 +97,6 @@ export interface Requests {
   "join-room": { payload: { extra: MemberExtra; password: string | null }; result: unknown };
   "leave-room": { payload: { roomName: string; reason?: string }; result: undefined };
   "update-player-slot": { payload: { roomName: string; playerSlot: number }; result: undefined };
-  "netplay-host-paused": { payload: Record<string, never>; result: undefined };
-  "netplay-host-resumed": { payload: Record<string, never>; result: undefined };
   "request-room-list": { payload: Record<string, never>; result: undefined };
   "sfu-get-router-rtp-capabilities": { payload: Record<string, never>; result: types.RtpCapabilities };
   "sfu-create-transport": { payload: { direction: "send" | "recv" }; result: types.TransportOptions };

@@ -252,9 +252,9 @@ export class NetplaySession extends Emitter<SessionEvents> {
     await this.#signaling.request("update-player-slot", { roomName: this.#room.name, playerSlot: slot });
   }
 
-  /** At a host: tell the others that nothing moves for now. */
-  async setPaused(paused: boolean): Promise<void> {
-    await this.#signaling.request(paused ? "netplay-host-paused" : "netplay-host-resumed", {});
+  /** At a host: tell the others that nothing moves for now, or moves again. */
+  setPaused(paused: boolean): void {
+    this.#signaling.notify(paused ? "netplay-host-paused" : "netplay-host-resumed", {});
   }
 
   /**

@@ -15,6 +15,9 @@ import { Viewer } from "./viewer.js";
 
 const GAME = "Paddles";
 const VIDEO = { codec: "vp9", maxBitrate: 3_000_000, maxFramerate: 60 } as const;
+/** How many samples without a new frame make a picture that stands still. */
+const STILL_SAMPLES = 2;
+const STILL = "The picture stands still: the host has probably hidden the tab with the game.";
 const VIEWS = ["welcome", "lobby", "stage"] as const;
 type View = (typeof VIEWS)[number];
 
@@ -53,6 +56,7 @@ class Page {
   #paused = false;
   #members = 0;
   #hasPicture = false;
+  #stillFor = 0;
   game: HostGame | null = null;
   session: NetplaySession | null = null;
 
@@ -133,7 +137,10 @@ class Page {
       this.#paused = paused;
       this.#veil();
     });
-    session.on("stats", (stats) => this.#stage.numbers(stats));
+    session.on("stats", (stats) => {
+      this.#stage.numbers(stats);
+      this.#watchPicture(stats.fps);
+    });
     session.on("left", ({ reason, message }) => void this.#left(reason === "left" ? "" : message));
     session.on("trouble", (error) => console.warn(error));
     this.#lobby.render([]);
@@ -203,6 +210,7 @@ class Page {
     this.#seats = room.maxPlayers;
     this.#paused = false;
     this.#hasPicture = false;
+    this.#stillFor = 0;
     try {
       await session.join({ name: room.id, spectator, ...(password === undefined ? {} : { password }) });
       this.#enter(spectator ? "spectator" : "player");
@@ -272,7 +280,13 @@ class Page {
     if (this.game === null) return;
     if (document.hidden) this.game.stop();
     else this.game.start();
-    this.session?.setPaused(document.hidden).catch((error: unknown) => console.warn(error));
+    this.session?.setPaused(document.hidden);
+  }
+
+  /** A picture that stands still looks like a broken one: say which it is. */
+  #watchPicture(fps: number): void {
+    this.#stillFor = fps > 0 ? 0 : this.#stillFor + 1;
+    this.#veil();
   }
 
   #picture(there: boolean): void {
@@ -283,7 +297,9 @@ class Page {
   #veil(): void {
     if (this.game !== null) this.#stage.veil("");
     else if (this.#paused) this.#stage.veil("The host has paused the game.");
-    else this.#stage.veil(this.#hasPicture ? "" : "Waiting for the picture…");
+    else if (!this.#hasPicture) this.#stage.veil("Waiting for the picture…");
+    else if (this.#stillFor >= STILL_SAMPLES) this.#stage.veil(STILL);
+    else this.#stage.veil("");
   }
 
   #show(view: View): void {
