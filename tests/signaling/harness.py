@@ -85,6 +85,8 @@ class Recorder(Echo):
     goodbyes: list[tuple[str, str]] = field(default_factory=list)
     connect_delay: float = 0.0
     event_delay: float = 0.0
+    silent: bool = False
+    """Not to echo."""
 
     async def connect(self, socket: Socket) -> None:
         await trio.sleep(self.connect_delay)
@@ -97,7 +99,8 @@ class Recorder(Echo):
         await trio.sleep(self.event_delay)
         if name == "fail":
             raise RuntimeError("as asked")
-        await super().event(socket, name, args, ack)
+        if not self.silent:
+            await super().event(socket, name, args, ack)
 
     async def disconnect(self, socket: Socket, reason: str) -> None:
         await trio.lowlevel.checkpoint()

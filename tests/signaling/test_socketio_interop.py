@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import subprocess
@@ -64,10 +65,12 @@ def node() -> str:
     binary = shutil.which("node")
     if binary is None:
         pytest.skip("no node")
-    if not (NODE / "node_modules").exists():
-        npm = shutil.which("npm")
-        assert npm is not None
-        subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=NODE, check=True, timeout=110)
+    with (NODE / "package.json").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # test processes side by side
+        if not (NODE / "node_modules").exists():
+            npm = shutil.which("npm")
+            assert npm is not None
+            subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=NODE, check=True, timeout=110)
     return binary
 
 

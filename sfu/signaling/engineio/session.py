@@ -20,6 +20,7 @@ import enum
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import structlog
 import trio
 
 from sfu.signaling.engineio.codec import (
@@ -35,11 +36,12 @@ from sfu.signaling.engineio.codec import (
     PacketType,
     decode_frame_untrusted,
     decode_payload_untrusted,
-    frame_size,
 )
 from sfu.signaling.engineio.outbox import Outbox
 from sfu.signaling.settings import SignalingSettings
 from sfu.signaling.websocket import ServerWebSocket, WebSocketClosed
+
+log = structlog.get_logger(__name__)
 
 NOOP_DELAY = 0.1
 """Seconds that a poll waits for data while a WebSocket is taking over."""
@@ -223,12 +225,8 @@ class Session:
         if self._outbox.put(frames, size):
             self._changed.unpark_all()
         else:
+            log.warning("closing a session", error="too much waits for the client")
             self.close(CloseReason.TRANSPORT_ERROR)
-
-    def send_message(self, data: str | bytes) -> None:
-        """Queue one message."""
-        frame = PacketType.MESSAGE.value + data if isinstance(data, str) else data
-        self.send([frame], frame_size(frame))
 
     def _receive(self, packet: Packet) -> None:
         if self._link is Link.CLOSED:
