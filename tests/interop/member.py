@@ -9,7 +9,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Event,
+    Ping,
+    Request,
+    TextMessage,
+)
 
 from sfu.ice.address import Address
 from tests.support.daemon import HOST, Daemon
@@ -33,17 +42,32 @@ async def eventually(what: Callable[[], Any], seconds: float = ANSWER_TIMEOUT) -
 
 
 class Signaling:
-    """A connected Socket.IO client."""
+    """A connected Socket.IO client, over WebSocket alone."""
 
-    def __init__(self, websocket: WebSocketConnection) -> None:
-        self._websocket = websocket
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._websocket = WSConnection(ConnectionType.CLIENT)
         self._next_ack = 0
         self._waiting: dict[int, trio.MemorySendChannel[list[Any]]] = {}
         self.events: list[tuple[str, list[Any]]] = []
         """What the server sent unasked, oldest first."""
         self.disconnected: str | None = None
-        """Why it ended: ``io server disconnect``, or the WebSocket's close code."""
+        """How it ended: ``io server disconnect``, ``closed`` and the WebSocket's code, or ``lost``."""
         self.over = trio.Event()
+
+    async def open(self) -> None:
+        """The WebSocket's handshake."""
+        target = "/socket.io/?EIO=4&transport=websocket"
+        await self._stream.send_all(self._websocket.send(Request(host=HOST, target=target)))
+        accepted = await self._event()
+        assert isinstance(accepted, AcceptConnection), accepted
+
+    async def sign_in(self, token: str) -> None:
+        """Take the Engine.IO open packet and connect the Socket.IO socket."""
+        assert (await self._message()).startswith("0{")
+        await self.send("40" + json.dumps({"token": token}))
+        answer = await self._message()
+        assert answer.startswith("40{"), answer
 
     async def call(self, event: str, payload: Any = None) -> Any:
         """Emit and wait for ``(error, value)``; returns the value or raises :class:`Refused`."""
@@ -71,51 +95,92 @@ class Signaling:
 
     async def send(self, packet: str | bytes) -> None:
         """One WebSocket message as it is."""
-        await self._websocket.send_message(packet)
+        event = TextMessage(packet) if isinstance(packet, str) else BytesMessage(packet)
+        await self._stream.send_all(self._websocket.send(event))
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Bytes on the connection, WebSocket frames or not."""
+        await self._stream.send_all(data)
 
     def heard(self, event: str) -> list[Any]:
         """First arguments of all events of a name."""
         return [args[0] if args else None for name, args in self.events if name == event]
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self) -> None:
         """Read until the end."""
-        task_status.started()
         try:
             while True:
-                message = await self._websocket.get_message()
-                assert isinstance(message, str)
-                if message.startswith("2"):
-                    await self._websocket.send_message("3" + message[1:])
-                elif message.startswith("41"):
-                    self.disconnected = "io server disconnect"
-                elif message.startswith("42"):
-                    name, *args = json.loads(message[2:])
-                    self.events.append((name, args))
-                elif message.startswith("43"):
-                    digits = message[2 : message.index("[")]
-                    waiting = self._waiting.pop(int(digits), None)
-                    if waiting is not None:
-                        waiting.send_nowait(json.loads(message[2 + len(digits) :]))
-        except ConnectionClosed as closed:
+                self._handle(await self._message())
+        except _Closed as closed:
             if self.disconnected is None:
-                self.disconnected = f"closed {closed.reason.code if closed.reason else None}"
+                self.disconnected = str(closed)
         finally:
             self.over.set()
             for waiting in self._waiting.values():
                 waiting.close()
 
+    def _handle(self, message: str) -> None:
+        if message.startswith("41"):
+            self.disconnected = "io server disconnect"
+        elif message.startswith("42"):
+            name, *args = json.loads(message[2:])
+            self.events.append((name, args))
+        elif message.startswith("43"):
+            digits = message[2 : message.index("[")]
+            waiting = self._waiting.pop(int(digits), None)
+            if waiting is not None:
+                waiting.send_nowait(json.loads(message[2 + len(digits) :]))
+
+    async def _message(self) -> str:
+        """The next whole text message that is no heartbeat. Raises :class:`_Closed`."""
+        text = ""
+        while True:
+            event = await self._event()
+            match event:
+                case TextMessage(data=data, message_finished=finished):
+                    text += data
+                    if finished and text != "2":
+                        return text
+                    if finished:
+                        await self.send("3")
+                        text = ""
+                case CloseConnection(code=code):
+                    await self._answer(event.response())
+                    raise _Closed(f"closed {code}")
+                case Ping():
+                    await self._answer(event.response())
+
+    async def _event(self) -> Event:
+        while True:
+            for event in self._websocket.events():
+                return event
+            try:
+                data = await self._stream.receive_some()
+            except trio.BrokenResourceError:
+                data = b""
+            if not data:
+                raise _Closed("lost")
+            self._websocket.receive_data(bytes(data))
+
+    async def _answer(self, event: Event) -> None:
+        try:
+            await self._stream.send_all(self._websocket.send(event))
+        except trio.BrokenResourceError:
+            pass  # it did not wait for it
+
+
+class _Closed(Exception):
+    """The connection has ended; the text says how."""
+
 
 @asynccontextmanager
 async def open_signaling(daemon: Daemon, token: str) -> AsyncIterator[Signaling]:
-    """Connect over WebSocket alone."""
-    url = f"ws://{HOST}:{daemon.port}/socket.io/?EIO=4&transport=websocket"
-    async with open_websocket_url(url, max_message_size=1 << 24) as websocket, trio.open_nursery() as nursery:
-        assert str(await websocket.get_message()).startswith("0{")
-        await websocket.send_message("40" + json.dumps({"token": token}))
-        answer = str(await websocket.get_message())
-        assert answer.startswith("40{"), answer
-        signaling = Signaling(websocket)
-        await nursery.start(signaling.run)
+    """Connect a Socket.IO client."""
+    async with await trio.open_tcp_stream(HOST, daemon.port) as stream, trio.open_nursery() as nursery:
+        signaling = Signaling(stream)
+        await signaling.open()
+        await signaling.sign_in(token)
+        nursery.start_soon(signaling.run)
         yield signaling
         nursery.cancel_scope.cancel()
 

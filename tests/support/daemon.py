@@ -268,6 +268,11 @@ async def open_daemon(workers: int = 1, options: tuple[str, ...] = ()) -> AsyncI
             await trio.to_thread.run_sync(_finish, daemon)
 
 
+def stretched(seconds: float) -> float:
+    """A limit that holds for an idle machine, on this one as busy as it is."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def clean(stderr: str) -> bool:
     """Whether nothing in a daemon's log is a bug of its own."""
     return "Traceback" not in stderr and "Exception ignored" not in stderr
