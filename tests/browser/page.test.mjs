@@ -208,13 +208,18 @@ describe("an evening of netplay", { concurrency: false }, () => {
   test("the picture is worth a thousand words", { skip: process.env.UPDATE_SCREENSHOT !== "1" }, async () => {
     await mkdir(join(ROOT, "docs/images"), { recursive: true });
     await player.page.setViewportSize({ width: 1360, height: 880 });
-    // A moment with the ball in play and somebody having scored.
+    await until(
+      "the numbers are those of undisturbed play",
+      async () => (await number(player, "n-fps")) >= 58,
+      20_000,
+    );
+    // A moment with the ball in play, on its way from the middle.
     await until(
       "a good moment",
       () =>
         host.page.evaluate(() => {
-          const { ball, phase, score } = window.trioSfu.game.state;
-          return phase === "play" && score[0] + score[1] > 0 && ball.x > 180 && ball.x < 460;
+          const { ball, phase } = window.trioSfu.game.state;
+          return phase === "play" && Math.abs(ball.x - 320) > 90 && Math.abs(ball.x - 320) < 200;
         }),
       30_000,
       10,
