@@ -74,6 +74,8 @@ class HttpConnection:
                 await self._receive_head()
             if not isinstance(event, h11.Request):
                 return False
+            # A refusal has to know the method too: what answers HEAD has no body.
+            self.request = Request(event.method.decode("latin-1"), "")
             self.request = self._make_request_untrusted(event)
             if not _has_body(self.request):
                 self._next_event_untrusted()  # the end of the message

@@ -145,6 +145,16 @@ async def test_head_is_get_without_body(autojump_clock: MockClock) -> None:
         assert b"Content-Length: 0" not in head
 
 
+@pytest.mark.parametrize("target", [b"nonsense", b"/?" + b"a&" * 300])
+async def test_a_refused_head_has_no_body_either(autojump_clock: MockClock, target: bytes) -> None:
+    async with open_house(routes=ROUTES) as house:
+        client = house.client()
+        await client.stream.send_all(b"HEAD " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        head, _, body = (await read_all(client)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert body == b""
+
+
 async def read_all(client: Client) -> bytes:
     received = b""
     while data := await client.stream.receive_some():
