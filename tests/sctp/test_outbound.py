@@ -200,6 +200,25 @@ def test_three_misses_retransmit_at_once_and_halve_the_window() -> None:
     assert sender.out.t3 == math.inf
 
 
+def test_sending_the_earliest_again_restarts_the_timer() -> None:
+    """RFC 9260 6.3.2 R3, and that only the earliest does."""
+    sender = Sender()
+    for _ in range(9):
+        sender.push(bytes(500))
+    sender.data()
+    sender.now += 0.1
+    for last in (1, 2, 3):
+        sender.sack(-1, (1, last))
+    assert sender.tsns() == [0]
+    restarted = sender.now + sender.out.rto.value
+    assert sender.out.t3 == restarted
+    sender.now += 0.1
+    for last in (5, 6, 7):
+        sender.sack(-1, (1, 3), (5, last))
+    assert sender.tsns() == [4]
+    assert sender.out.t3 == restarted, "the earliest is still out"
+
+
 def test_the_same_sack_again_is_no_new_miss() -> None:
     sender = Sender()
     for _ in range(4):

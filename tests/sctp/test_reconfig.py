@@ -217,10 +217,13 @@ def test_a_reset_before_its_data_is_deferred(again: int) -> None:
     assert end.ask(reset_of(1, last_tsn=1)) == [ReconfigResult.IN_PROGRESS]
     end.data(0)
     assert end.ask(reset_of(1, last_tsn=1, request=again)) == [ReconfigResult.IN_PROGRESS]
+    end.data(3, stream=2)
     end.data(2, ssn=0)
+    assert len(end.events) == 2, "another stream is not held up"
     end.data(1, ssn=1)
     assert [answer.result for answer in end.replies()] == [ReconfigResult.PERFORMED], "told at once"
     assert [type(event) for event in end.events] == [
+        MessageReceived,
         MessageReceived,
         MessageReceived,
         StreamsReset,
