@@ -12,8 +12,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sfu.sctp.association import Association
-
 from sfu.dtls.certificate import Certificate
 from sfu.dtls.context import DtlsRole
 from sfu.dtls.endpoint import DtlsEndpoint
@@ -24,6 +22,7 @@ from sfu.ice.stun import MessageClass, StunError, StunMessage, is_stun, parse_un
 from sfu.rtp.packet import is_rtcp
 from sfu.rtp.srtp import SrtpReceiver, SrtpSender
 from sfu.rtp.srtp_crypto import SrtpProfile
+from sfu.sctp.association import Association
 from sfu.sctp.events import AssociationEstablished, MessageReceived
 
 CHECK_INTERVAL = 0.05
