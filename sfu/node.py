@@ -34,6 +34,8 @@ from sfu.signaling.settings import SignalingSettings
 from sfu.worker.messages import Configure
 from sfu.worker.supervisor import MediaWorkers, WorkerStartError, open_media_workers
 
+KEEP_GUESTS_INTERVAL = 600.0
+"""Seconds between renewals of connected guests' names; a lease lasts an hour at least."""
 PAGE = Path(__file__).parent / "page"
 """The bundled page; built, not part of the repository."""
 
@@ -128,12 +130,14 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[Node] = trio
             "is another server running there? Choose another with --port."
         ) from None
     async with (
-        _open_romm(settings) as (romm, mounts),
+        _open_romm(settings) as (romm, mounts, guests),
         open_media_workers(worker_configurations(settings, announced)) as media,
         trio.open_nursery() as nursery,
     ):
         application = SfuApplication(_app_settings(settings, announced), media, romm)
         await nursery.start(application.run)
+        if guests is not None:
+            nursery.start_soon(_keep_guests, guests, application)
         await nursery.start(
             lambda task_status: serve_http(
                 listeners,
@@ -153,6 +157,13 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[Node] = trio
             application.say_goodbye("server stopping")
 
 
+async def _keep_guests(guests: GuestIdentify, application: SfuApplication) -> None:
+    """Who plays for hours keeps their name, although nothing of theirs comes by the token service."""
+    while True:
+        await trio.sleep(KEEP_GUESTS_INTERVAL)
+        guests.keep(application.connected_names())
+
+
 def worker_configurations(settings: Settings, announced: tuple[str, ...]) -> list[Configure]:
     """One worker after the other, each on its own port."""
     return [
@@ -168,16 +179,21 @@ def worker_configurations(settings: Settings, announced: tuple[str, ...]) -> lis
 
 
 @asynccontextmanager
-async def _open_romm(settings: Settings) -> AsyncIterator[tuple[Romm, list[Mount]]]:
-    """RomM as configured: the real one over HTTP, or our own in this process with its HTTP side."""
+async def _open_romm(
+    settings: Settings,
+) -> AsyncIterator[tuple[Romm, list[Mount], GuestIdentify | None]]:
+    """RomM as configured: the real one over HTTP, or our own in this process, with its HTTP side and guests."""
     if not settings.standalone:
         assert settings.romm_api_base_url is not None
         assert settings.romm_sfu_internal_secret is not None
         secret = settings.romm_sfu_internal_secret.get_secret_value()
         async with RommClient(settings.romm_api_base_url, secret) as client:
-            yield client, []
+            yield client, [], None
         return
     assert settings.romm_auth_secret_key is not None
+    guests = GuestIdentify(
+        token_ttl=settings.read_token_ttl_seconds, allowed_origins=settings.allowed_origins
+    )
     service = RommService(
         Tokens(
             settings.romm_auth_secret_key.get_secret_value().encode(),
@@ -185,7 +201,7 @@ async def _open_romm(settings: Settings) -> AsyncIterator[tuple[Romm, list[Mount
             write_ttl=settings.write_token_ttl_seconds,
         ),
         MemoryStore(),
-        GuestIdentify(token_ttl=settings.read_token_ttl_seconds, allowed_origins=settings.allowed_origins),
+        guests,
         ice_servers=[server.to_json() for server in settings.ice_servers],
     )
     secret_or_none = settings.romm_sfu_internal_secret
@@ -204,7 +220,7 @@ async def _open_romm(settings: Settings) -> AsyncIterator[tuple[Romm, list[Mount
         )
         return Response(response.status, response.headers, response.body)
 
-    yield service, [Mount(PREFIX, handle)]
+    yield service, [Mount(PREFIX, handle)], guests
 
 
 def _app_settings(settings: Settings, announced: tuple[str, ...]) -> AppSettings:

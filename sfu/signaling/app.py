@@ -38,6 +38,10 @@ class SfuApplication:
         for room in self._core.rooms:
             self._core.send(room.sockets(), "room-closed", {"room_name": room.name, "reason": reason})
 
+    def connected_names(self) -> set[str]:
+        """``sub`` of everyone who is connected."""
+        return {client.caller.name for client in self._core.clients.values()}
+
     def routes(self) -> list[Route]:
         """The HTTP side."""
         return routes(self._core)
