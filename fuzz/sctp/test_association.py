@@ -112,8 +112,8 @@ def test_a_hostile_peer_harms_only_itself(steps: list[tuple[list[Chunk], int, fl
 class Conversation(RuleBasedStateMachine):
     """Two honest associations on a network that Hypothesis runs: it delivers, loses, doubles and delays."""
 
-    @initialize(seed=st.integers(0, 1000))
-    def begin(self, seed: int) -> None:
+    @initialize(seed=st.integers(0, 1000), connected=st.sampled_from([True, True, True, False]))
+    def begin(self, seed: int, connected: bool) -> None:
         source = random.Random(seed)
         self.now = 1000.0
         self.sides = [
@@ -134,6 +134,9 @@ class Conversation(RuleBasedStateMachine):
             association.start(self.now)
         for side in (0, 1):
             self.pump(side)
+        while connected and any(self.flying):
+            self.deliver_all(0)
+            self.deliver_all(1)
 
     def pump(self, side: int) -> None:
         association = self.sides[side]

@@ -74,6 +74,7 @@ DEFAULT_MTU = 1144
 tag 16), 29 with ChaCha20, and 53 with AES-CBC and SHA-1 (header 13, IV 16, MAC 20, padding 4 for this size).
 1,144 fits with all of them, and is a multiple of four so that a full packet needs no padding."""
 MIN_MTU = 512
+"""Every control chunk of ours fits a packet of this size."""
 DEFAULT_MAX_MESSAGE_SIZE = 262_144
 MAX_DATAGRAMS_PER_CALL = 16
 """Packets from one :meth:`Association.datagrams_to_send`; if there may be more, the timer is due at once."""

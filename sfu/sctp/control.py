@@ -51,7 +51,7 @@ from sfu.sctp.heartbeat import MAX_HEARTBEAT_SIZE, Heartbeat
 from sfu.sctp.inbound import Inbound
 from sfu.sctp.outbound import Outbound
 from sfu.sctp.outbox import Outbox, Retry
-from sfu.sctp.packet import PacketHeader
+from sfu.sctp.packet import HEADER_LENGTH, PacketHeader
 from sfu.sctp.reconfig import Reconfig
 from sfu.sctp.rto import RTO_MAX, RetransmissionTimeout
 from sfu.sctp.send_queue import SendQueue
@@ -157,7 +157,7 @@ class Control:
         if not chunk.initiate_tag:
             self.dropped[Drop.HANDSHAKE] += 1
             return
-        cookie = self._handshake.accept_init_ack(chunk)
+        cookie = self._handshake.accept_init_ack(chunk, self.mtu - HEADER_LENGTH)
         self._header = self._handshake.header(chunk.initiate_tag)
         if isinstance(cookie, Cause):
             self._abort(CloseReason.VIOLATION, cookie)

@@ -37,7 +37,7 @@ from sfu.sctp.parameters import (
 )
 
 MAX_COOKIE_LENGTH = 1024
-"""Bytes of a peer's cookie that are echoed: it must fit a packet of ours."""
+"""Bytes of a peer's cookie that are echoed, if a packet of ours holds as many."""
 MAX_REPORTED_PARAMETERS = 4
 """Unknown parameters reported for one INIT or INIT-ACK."""
 MAX_REPORTED_LENGTH = 64
@@ -133,10 +133,11 @@ def unknown_parameters(chunk: InitChunk | InitAckChunk) -> tuple[bytes, ...]:
     return tuple(reported[:MAX_REPORTED_PARAMETERS])
 
 
-def state_cookie(chunk: InitAckChunk) -> bytes | None:
-    """The cookie in an INIT-ACK, unless there is none or it is too long to echo."""
+def state_cookie(chunk: InitAckChunk, room: int) -> bytes | None:
+    """The cookie in an INIT-ACK, unless there is none or it is too long to echo in ``room`` bytes."""
+    limit = min(MAX_COOKIE_LENGTH, room - 4)
     for parameter in chunk.parameters:
-        if isinstance(parameter, StateCookie) and len(parameter.cookie) <= MAX_COOKIE_LENGTH:
+        if isinstance(parameter, StateCookie) and len(parameter.cookie) <= limit:
             return parameter.cookie
     return None
 
@@ -243,13 +244,14 @@ class Handshake:
         cookie = make_cookie(offer.agree(init), *ties, now).seal(self._key)
         return self.packet(init.initiate_tag, offer.init_ack(cookie, unknown_parameters(init)))
 
-    def accept_init_ack(self, chunk: InitAckChunk) -> bytes | Cause:
-        """Take an INIT-ACK: the cookie to echo, or the cause to abort with (5.1, C)."""
+    def accept_init_ack(self, chunk: InitAckChunk, room: int) -> bytes | Cause:
+        """Take an INIT-ACK: the cookie to echo in a packet with ``room``, or the cause to abort with (5.1,
+        C)."""
         self.peer_tag = chunk.initiate_tag
         cause = check_init(chunk)
         if cause is not None:
             return cause
-        cookie = state_cookie(chunk)
+        cookie = state_cookie(chunk, room)
         if cookie is None:
             return Cause(CauseCode.MISSING_PARAMETER, b"\0\0\0\1\0\7")
         self.agreed = self.offer.agree(chunk)

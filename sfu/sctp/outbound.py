@@ -44,7 +44,7 @@ MAX_OUTSTANDING_CHUNKS = 4096
 MAX_OUTSTANDING_BYTES = 1024 * 1024
 """Bytes kept for retransmission, whether in flight or only selectively acknowledged."""
 MAX_FORWARD_STREAMS = 200
-"""Streams named in one FORWARD-TSN; it advances no further than these cover."""
+"""Streams named in one FORWARD-TSN, if a packet holds as many; it advances no further than these cover."""
 MIN_FRAGMENT = 256
 """Bytes; a large message is not cut to fill less than this of a packet that has other chunks already."""
 MISS_THRESHOLD = 3
@@ -87,6 +87,7 @@ class Outbound:
         self.congestion = Congestion(mtu)
         self.max_payload = (mtu - HEADER_LENGTH - DATA_HEADER_LENGTH) & ~3
         """User bytes in the largest DATA chunk."""
+        self._max_forward_streams = min(MAX_FORWARD_STREAMS, (mtu - HEADER_LENGTH - 8) // 4)
         self.next_tsn = initial_tsn
         """Extended TSN of the next new chunk."""
         self.cumulative = initial_tsn - 1
@@ -138,6 +139,7 @@ class Outbound:
 
     def fill(self, body: list[bytes], room: int, now: float) -> int:
         """Append what may be sent now and fits in ``room`` bytes of one packet; return the room left."""
+        before = len(body)
         if self.forward_due:
             room = self._fill_forward(body, room, now)
         if self.lost:
@@ -146,6 +148,8 @@ class Outbound:
                 return room
         if self.queue.waiting:
             room = self._fill_new(body, room, now)
+        if self.forward_due and len(body) == before:
+            room = self._fill_forward(body, room, now)  # what has just been given up
         return room
 
     def _fill_forward(self, body: list[bytes], room: int, now: float) -> int:
@@ -479,7 +483,7 @@ class Outbound:
             message = self._outstanding[tsn].message
             if not message.unordered:
                 stream_id = message.stream.stream_id
-                if stream_id not in streams and len(streams) == MAX_FORWARD_STREAMS:
+                if stream_id not in streams and len(streams) == self._max_forward_streams:
                     break
                 streams[stream_id] = message.ssn
             point = tsn

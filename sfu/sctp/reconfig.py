@@ -34,8 +34,8 @@ from sfu.sctp.parameters import (
 )
 from sfu.sctp.serial import TSN_MASK, extend_tsn
 
-MAX_STREAMS_PER_REQUEST = 256
-"""Streams in one request: 512 bytes, so it fits any packet. More wait for the next."""
+MAX_STREAMS_PER_REQUEST = 200
+"""Streams in one request: 400 bytes, so that it fits the smallest packet. More wait for the next."""
 MAX_REPEATS = 20
 """Repetitions of a request without any answer: about 55 s."""
 MAX_IN_PROGRESS = 30

@@ -247,13 +247,11 @@ class SendQueue:
                 self._normal.popleft()
 
     def _discard(self, message: Message) -> None:
-        """Drop a message that has not begun, wherever it stands."""
+        """Drop a message that has not begun and is the oldest of its queue."""
         stream = message.stream
         queue, ring = (stream.express, self._express) if message.express else (stream.normal, self._normal)
-        if queue[0] is message:
-            queue.popleft()
-        else:
-            queue.remove(message)
+        dropped = queue.popleft()
+        assert dropped is message
         if not queue:
             ring.remove(stream)
         stream.buffered -= len(message.data)

@@ -250,6 +250,68 @@ def test_an_init_ack_without_a_cookie_ends_it(parameters: tuple[object, ...]) ->
     assert event.reason is CloseReason.VIOLATION
 
 
+@pytest.mark.parametrize(("tag", "streams", "ends"), [(0, 1, False), (5, 0, True)])
+def test_an_init_ack_that_cannot_be(tag: int, streams: int, ends: bool) -> None:
+    network = pair()
+    network.a.association.start(network.now)
+    network.a.association.start(network.now)
+    assert len(sent(network, network.a)) == 1, "started once"
+    inject(network, network.a, c.InitAckChunk(tag, 9000, streams, 1, 0, (StateCookie(b"c"),)))
+    assert (state(network.a) is State.ENDED) == ends
+
+
+def test_a_cookie_must_fit_a_packet() -> None:
+    for length, echoed in ((MIN_MTU - 12 - 4, True), (MIN_MTU - 12 - 3, False)):
+        association = Association(mtu=MIN_MTU, random_bytes=chosen_bytes(TAG_A, 100))
+        network = Network(association)
+        association.start(network.now)
+        sent(network, network.a)
+        answers = inject(network, network.a, c.InitAckChunk(5, 9000, 1, 1, 0, (StateCookie(bytes(length)),)))
+        assert (type(answers[0][0]) is c.CookieEchoChunk) == echoed
+
+
+def test_a_cookie_of_an_attempt_that_came_to_nothing_is_ignored() -> None:
+    """RFC 9260 5.2.4 C; and B once the association is up, which would only mix up its numbers."""
+    network = up()
+    ((answer,),) = inject(network, network.a, init(99, 1), tag=0)
+    assert isinstance(answer, c.InitAckChunk)
+    cookie = next(p.cookie for p in answer.parameters if isinstance(p, StateCookie))
+    inject(network, network.a, c.CookieEchoChunk(cookie), tag=answer.initiate_tag)  # a restart
+    inject(network, network.a, c.CookieEchoChunk(cookie), tag=answer.initiate_tag)
+    network.pump(network.a)
+    established = [event for event in network.a.events if isinstance(event, AssociationEstablished)]
+    assert [event.restarted for event in established] == [False, True]
+
+    network = pair()
+    first = cookie_for(network)
+    ((answer,),) = inject(network, network.a, init(99, 1), tag=0)
+    assert isinstance(answer, c.InitAckChunk)
+    second = next(p.cookie for p in answer.parameters if isinstance(p, StateCookie))
+    inject(network, network.a, c.CookieEchoChunk(first))
+    assert inject(network, network.a, c.CookieEchoChunk(second)) == []
+    assert network.a.association.dropped[Drop.HANDSHAKE] == 1
+
+
+def test_a_restart_carries_data_and_is_refused_while_shutting_down() -> None:
+    network = up()
+    ((answer,),) = inject(network, network.a, init(99, 1), tag=0)
+    assert isinstance(answer, c.InitAckChunk)
+    cookie = next(p.cookie for p in answer.parameters if isinstance(p, StateCookie))
+    restarted = answer.initiate_tag
+    inject(network, network.a, c.CookieEchoChunk(cookie), c.DataChunk(1, 0, 0, 51, 3, b"x"), tag=restarted)
+    network.pump(network.a)
+    assert [message.data for message in network.a.messages] == [b"x"]
+
+    ((answer,),) = inject(network, network.a, init(100, 1), tag=0)
+    assert isinstance(answer, c.InitAckChunk)
+    cookie = next(p.cookie for p in answer.parameters if isinstance(p, StateCookie))
+    (answers,) = inject(network, network.a, c.ShutdownChunk(99), tag=restarted)
+    assert isinstance(answers[0], c.ShutdownAckChunk)
+    (answers,) = inject(network, network.a, c.CookieEchoChunk(cookie), tag=answer.initiate_tag)
+    assert [type(chunk) for chunk in answers] == [c.ShutdownAckChunk, c.ErrorChunk]
+    assert state(network.a) is State.SHUTDOWN_ACK_SENT
+
+
 def test_the_longest_cookie_is_echoed() -> None:
     network = pair()
     network.a.association.start(network.now)
@@ -388,10 +450,12 @@ def test_malformed_packets_raise_and_change_nothing() -> None:
         for bad in (b"\0\7\0\3", b"\3\0\0\4", b"\x82\0\0\x05a\0\0\0")
     ]
     packets += [b"", b"\x13\x88", packets[0][:12], packets[0][:14]]
+    sack = c.encode_chunk(c.SackChunk(99, 5000))[:12] + b"\0\0\0\1"
+    packets.append(PacketHeader(5000, 5000, TAG_B).packet(sack))
     for data in packets:
         with pytest.raises(SctpError):
             network.b.association.receive_datagram_untrusted(data, network.now)
-    assert counted(network.b) == {Drop.MALFORMED: 7}
+    assert counted(network.b) == {Drop.MALFORMED: 8}
     assert network.b.association.inbound.cumulative == 99
     assert sent(network, network.b) == []
 

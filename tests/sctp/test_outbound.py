@@ -200,6 +200,36 @@ def test_three_misses_retransmit_at_once_and_halve_the_window() -> None:
     assert sender.out.t3 == math.inf
 
 
+def test_fast_retransmit_does_not_wait_for_the_halved_window() -> None:
+    """RFC 9260 7.2.4, 3: the first packet goes whatever is in flight."""
+    sender = Sender()
+    for _ in range(12):
+        sender.push(bytes(1100))
+    sender.data()
+    for last in (2, 3, 4):
+        sender.sack(-1, (2, last))
+    assert sender.out.flight > sender.out.congestion.window
+    assert sender.tsns() == [0]
+    sender.sack(0, (2, 9))
+    assert sender.tsns()[0] == 1
+
+
+def test_fast_recovery_ends_when_all_that_was_out_is_acknowledged() -> None:
+    sender = Sender()
+    sender.push(bytes(100_000))
+    last = sender.tsns()[-1]
+    for top in (1, 2, 3):
+        sender.sack(-1, (1, top))
+    sender.data()
+    window = sender.out.congestion.window
+    for cumulative in (last - 1, last):
+        sender.sack(cumulative)
+        sender.data()
+        assert sender.out.congestion.window == window, "not within it"
+    sender.sack(sender.out.next_tsn - 1 - TSN)
+    assert sender.out.congestion.window > window
+
+
 def test_sending_the_earliest_again_restarts_the_timer() -> None:
     """RFC 9260 6.3.2 R3, and that only the earliest does."""
     sender = Sender()
@@ -520,6 +550,35 @@ def test_streams_in_a_forward_tsn_are_bounded() -> None:
     chunk = forward(sender)
     assert chunk is not None
     assert len(chunk.streams) == 50
+
+
+def test_streams_in_a_forward_tsn_fit_the_packet() -> None:
+    queue = SendQueue(1 << 20, 1024)
+    out = Outbound(queue, 5, 512, RetransmissionTimeout())
+    out.peer_window, out.partial_reliability = WINDOW, True
+    for stream in range(150):
+        queue.push(stream, 53, b"x", 0.0, False, math.inf, 0)
+    body: list[bytes] = []
+    while queue.waiting:
+        out.fill(body, 500, 0.0)
+    out.t3_expired(1.0)
+    body = []
+    out.fill(body, 500, 1.0)
+    assert len(body[0]) == 500
+
+
+def test_a_lost_message_may_expire_before_its_turn() -> None:
+    sender = Sender()
+    for _ in range(5):
+        sender.push(bytes(900), lifetime=2.0)
+    sender.data()
+    sender.now = sender.out.t3
+    sender.out.t3_expired(sender.now)
+    assert sender.tsns() == [0, 1]
+    sender.now += 10
+    sender.sack(1)
+    assert forward(sender) == ForwardTsnChunk(TSN + 4, ((0, 4),))
+    assert sender.tsns() == []
 
 
 def test_flags() -> None:

@@ -105,6 +105,17 @@ def test_sequence_numbers_wrap() -> None:
     assert receiver.data(2, b"first", B | E, ssn=0xFFFF) == [b"first", b"second"]
 
 
+def test_a_sequence_number_used_twice_is_thrown_away() -> None:
+    receiver = Receiver()
+    receiver.data(0, b"0", B | E)
+    assert receiver.data(1, b"again", B | E) == []
+    receiver.data(3, b"2", B | E, ssn=2)
+    assert receiver.data(4, b"twice", B | E, ssn=2) == []
+    assert receiver.assembly.discarded == 2
+    assert receiver.data(5, b"1", B | E, ssn=1) == [b"1", b"2"]
+    assert receiver.assembly.held == 0
+
+
 @pytest.mark.parametrize("unordered", [0, U])
 def test_a_message_beyond_the_limit_is_noticed_before_it_is_whole(unordered: int) -> None:
     receiver = Receiver(limit=10)
