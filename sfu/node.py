@@ -182,7 +182,7 @@ def worker_configurations(settings: Settings, announced: tuple[str, ...]) -> lis
 async def _open_romm(
     settings: Settings,
 ) -> AsyncIterator[tuple[Romm, list[Mount], GuestIdentify | None]]:
-    """RomM as configured: the real one over HTTP, or our own in this process, with its HTTP side and guests."""
+    """RomM as configured: over HTTP, or our own in this process with its HTTP side and its guests."""
     if not settings.standalone:
         assert settings.romm_api_base_url is not None
         assert settings.romm_sfu_internal_secret is not None
