@@ -305,15 +305,20 @@ class Association(Control):
     def _process(self, chunks: list[Chunk], now: float) -> None:
         """Act upon the chunks of a packet with our tag, in order."""
         inbound = self._inbound
-        has_data = False
+        has_data = has_sack = has_forward = False
         for chunk in chunks:
             kind = type(chunk)
             if kind is DataChunk and self._receives:
                 has_data = True
                 inbound.receive(chunk)  # type: ignore[arg-type]
+            elif (kind is SackChunk and has_sack) or (kind is ForwardTsnChunk and has_forward):
+                # Either may cost as much as all that is outstanding or held, so there is no second one.
+                self.dropped[Drop.REPEATED] += 1
             elif kind is SackChunk and self._takes_sacks:
+                has_sack = True
                 self._acknowledged(chunk[0], chunk[1], chunk[2], now)  # type: ignore[index]
             else:
+                has_forward = has_forward or kind is ForwardTsnChunk
                 self._receive_control(chunk, kind, len(chunks), now)
                 if self._state is State.ENDED:
                     return

@@ -91,6 +91,7 @@ class Drop(enum.Enum):
     TAG = "wrong verification tag"
     STATE = "chunk that this state does not take"
     HANDSHAKE = "INIT or cookie that cannot be meant"
+    REPEATED = "second SACK or FORWARD-TSN in one packet"
     HEARTBEAT = "HEARTBEAT too long to echo, or an answer to none"
 
 

@@ -122,8 +122,8 @@ class Inbound:
                 self.attention = True
             return
         assembly.accept(tsn, chunk)
-        if assembly.oversized:
-            self._fail(protocol_violation("message larger than the agreed maximum"))
+        if assembly.violation:
+            self._fail(protocol_violation(assembly.violation))
 
     def packet_done(self, now: float) -> None:
         """A packet with DATA has been read: decide when to acknowledge (6.2)."""

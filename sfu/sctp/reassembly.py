@@ -22,6 +22,12 @@ CHUNK_OVERHEAD = 64
 """Bytes charged to the receive window for each chunk held, beyond its data: tiny fragments are not free."""
 
 
+MAX_RUNS = 300
+"""Runs of fragments held. An honest peer's are two at most beside each of the gaps that
+:data:`~sfu.sctp.inbound.MAX_RANGES` allows: the rest of one message, the beginning of another."""
+_TOO_LARGE = "message larger than the agreed maximum"
+
+
 @dataclass(slots=True)
 class _Run:
     """Fragments with consecutive TSNs of what may become one message."""
@@ -81,8 +87,8 @@ class Reassembly:
         """What was delivered, in bytes with :data:`CHUNK_OVERHEAD` per message, in total."""
         self.discarded = 0
         """Fragments and messages thrown away, in total."""
-        self.oversized = False
-        """Whether the peer sent more of one message than the limit; the association cannot go on."""
+        self.violation = ""
+        """What the peer did that the association cannot go on with."""
         self._max_message_size = max_message_size
         self._deliver = deliver
         self._by_first: dict[int, _Run] = {}
@@ -104,7 +110,7 @@ class Reassembly:
         cost = len(chunk.data) + CHUNK_OVERHEAD
         if flags & FLAG_WHOLE == FLAG_WHOLE:
             if len(chunk.data) > self._max_message_size:
-                self.oversized = True
+                self.violation = _TOO_LARGE
                 return
             event = MessageReceived(chunk.stream_id, chunk.ppid, chunk.data)
             if self._deferred is None:
@@ -145,7 +151,7 @@ class Reassembly:
         for run in [run for run in self._by_first.values() if run.first <= cumulative]:
             if not (run.begun and run.last >= cumulative):
                 self._forget(run)
-        for stream_id, ssn in streams:
+        for stream_id, ssn in dict(streams).items():
             stream = self._streams.get(stream_id)
             if stream is None:
                 stream = self._streams[stream_id] = _IncomingStream()
@@ -191,10 +197,12 @@ class Reassembly:
             self._unlink(right)
             run = _merge(run, right)
         if run.size > self._max_message_size:
-            self.oversized = True
+            self.violation = _TOO_LARGE
         if not (run.begun and run.ended):
             self._by_first[run.first] = run
             self._by_last[run.last] = run
+            if len(self._by_first) > MAX_RUNS:
+                self.violation = "fragments that belong to nothing"
             return
         event = MessageReceived(run.stream_id, run.ppid, b"".join(run.parts))
         self._complete(_Whole(run.first, run.cost, run.ssn, run.unordered, event))

@@ -489,6 +489,19 @@ def test_unknown_chunks_are_reported_as_they_ask() -> None:
     assert second == c.HeartbeatAckChunk(b"\0\1\0\4")
 
 
+def test_one_sack_and_one_forward_tsn_a_packet() -> None:
+    """Each may cost what all that is outstanding or held costs (attacks 26 and 28)."""
+    network = up()
+    for _ in range(3):
+        network.a.association.send(0, 51, b"x", network.now)
+    sent(network, network.a)
+    inject(network, network.a, c.SackChunk(100, 5000), c.SackChunk(102, 5000), c.SackChunk(102, 5000))
+    assert network.a.association.outbound.cumulative == 100
+    inject(network, network.a, c.ForwardTsnChunk(210), c.ForwardTsnChunk(220))
+    assert network.a.association.inbound.cumulative == 210
+    assert counted(network.a) == {Drop.REPEATED: 3}
+
+
 def test_queued_control_is_bounded() -> None:
     network = up()
     chunks = [c.HeartbeatChunk(b"\0\1\0\4")] * 200

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sfu.sctp.chunks import FLAG_BEGIN, FLAG_END, FLAG_UNORDERED, DataChunk
 from sfu.sctp.events import MessageReceived
-from sfu.sctp.reassembly import CHUNK_OVERHEAD, Reassembly
+from sfu.sctp.inbound import MAX_RANGES
+from sfu.sctp.reassembly import CHUNK_OVERHEAD, MAX_RUNS, Reassembly
 
 LIMIT = 1000
 
@@ -122,11 +123,11 @@ def test_a_message_beyond_the_limit_is_noticed_before_it_is_whole(unordered: int
     noticed = []
     for tsn, data, flags in ((0, b"12345678", B), (1, b"12", 0), (2, b"3", 0)):
         receiver.data(tsn, data, flags | unordered)
-        noticed.append(receiver.assembly.oversized)
+        noticed.append(bool(receiver.assembly.violation))
     assert noticed == [False, False, True]
     whole = Receiver(limit=10)
     assert whole.data(0, b"12345678901", B | E | unordered) == []
-    assert whole.assembly.oversized
+    assert whole.assembly.violation
 
 
 def test_neighbours_that_do_not_belong_together_are_not_joined() -> None:
@@ -138,6 +139,18 @@ def test_neighbours_that_do_not_belong_together_are_not_joined() -> None:
     assert receiver.data(11, b"end", E, ssn=9) == []
     assert receiver.data(10, b"begin", B, ssn=8) == []
     assert receiver.out == []
+
+
+def test_runs_are_bounded() -> None:
+    """Fragments that can never be joined: one ending after another (attack 27)."""
+    receiver = Receiver(limit=1 << 20)
+    for tsn in range(MAX_RUNS):
+        receiver.data(tsn, b"x", E)
+    broken = [bool(receiver.assembly.violation)]
+    receiver.data(MAX_RUNS, b"x", E)
+    broken.append(bool(receiver.assembly.violation))
+    assert broken == [False, True]
+    assert 2 * (MAX_RANGES + 1) <= MAX_RUNS
 
 
 def test_a_beginning_after_an_unfinished_message_throws_it_away() -> None:
