@@ -44,7 +44,7 @@ from sfu.media.table import TransportEntry
 from sfu.rtp.srtp import SrtpReceiver, SrtpSender
 from sfu.rtp.srtp_crypto import SrtpProfile
 from sfu.sctp.association import Association
-from sfu.sctp.errors import ResetRefused
+from sfu.sctp.errors import ResetRefused, SctpError
 from sfu.sctp.events import MessageReceived, StreamsReset
 
 DISCONNECTED_TIMEOUT: Final = 90.0
@@ -271,7 +271,10 @@ class Transport:
         while (event := dtls.next_event()) is not None:
             match event:
                 case ApplicationData(data=data):
-                    self.sctp.receive_datagram_untrusted(data, now)
+                    try:
+                        self.sctp.receive_datagram_untrusted(data, now)
+                    except SctpError:
+                        pass  # malformed: without effect, and counted there
                 case DtlsConnected():
                     self._connected(event, now)
                 case DtlsClosed(reason=reason):
