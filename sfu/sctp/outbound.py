@@ -39,7 +39,7 @@ from sfu.sctp.send_queue import Message, SendQueue
 from sfu.sctp.serial import TSN_MASK
 from sfu.sctp.tlv import PADDING
 
-MAX_OUTSTANDING_CHUNKS = 4096
+MAX_OUTSTANDING_CHUNKS = 2048
 """DATA chunks kept for retransmission. Also what a SACK can make us look at."""
 MAX_OUTSTANDING_BYTES = 1024 * 1024
 """Bytes kept for retransmission, whether in flight or only selectively acknowledged."""

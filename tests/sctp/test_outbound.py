@@ -186,8 +186,9 @@ def test_three_misses_retransmit_at_once_and_halve_the_window() -> None:
     assert sender.tsns() == list(range(8))
     window = sender.out.congestion.window
     for last in (1, 2):
-        sender.sack(-1, (1, last))
+        assert sender.sack(-1, (1, last)), "news, though the cumulative number stands"
         assert sender.tsns() == []
+        assert sender.out.congestion.window == window
     sender.sack(-1, (1, 3))
     assert sender.tsns() == [0]
     assert sender.out.congestion.window == window // 2

@@ -182,6 +182,13 @@ def test_skip_delivers_what_is_whole_before_the_skipped_number() -> None:
     receiver.data(1, b"one", B | E, ssn=1)
     receiver.assembly.skip(4, ((0, 4),))
     assert [event.data for event in receiver.out] == [b"one", b"two"]
+    wrapped = Receiver()
+    for ssn in (0x7FFF, 0xFFFD):
+        wrapped.assembly.skip(0, ((0, ssn),))
+    wrapped.data(4, b"after", B | E, ssn=1)
+    wrapped.data(2, b"before", B | E, ssn=0xFFFF)
+    wrapped.assembly.skip(5, ((0, 2),))
+    assert [event.data for event in wrapped.out] == [b"before", b"after"]
     assert receiver.data(6, b"six", B | E, ssn=6) == []
     assert receiver.data(5, b"five", B | E, ssn=5) == [b"five", b"six"]
     receiver.assembly.skip(6, ((0, 3),))

@@ -180,6 +180,8 @@ def test_in_progress_is_waited_for_but_not_for_ever() -> None:
     assert first is not None
     for _ in range(MAX_IN_PROGRESS):
         end.answer(first, ReconfigResult.IN_PROGRESS)
+        assert not end.reconfig.busy, "asked again when the timer says so"
+        assert end.reconfig.timer == 2.0 + RTO_INITIAL
         assert end.reconfig.timer_expired(), "an answer is no silence"
         assert end.request() == first
     assert not end.events
@@ -264,7 +266,9 @@ def test_streams_are_added_up_to_the_cap() -> None:
 def test_answers_are_bounded() -> None:
     """A chunk full of requests gets as many answers as a chunk may carry requests."""
     end = End()
-    requests = tuple(TsnResetRequest(number) for number in range(60))
+    assert end.ask(*(AddOutgoingStreams(number, 1) for number in range(3))) == [ReconfigResult.PERFORMED] * 2
+    assert end.inbound.stream_count == 102, "the third was not read"
+    requests = tuple(TsnResetRequest(number) for number in range(2, 62))
     assert end.ask(*requests) == [ReconfigResult.DENIED] * REMEMBERED_ANSWERS
     for _ in range(50):
         end.reconfig.receive(requests[:1], 1.0)

@@ -4,11 +4,14 @@ the rest."""
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import pytest
 
 from sfu.sctp.association import Association
+from sfu.sctp.chunks import FLAG_BEGIN, DataChunk
 from sfu.sctp.events import MessageReceived
+from sfu.sctp.packet import parse_chunks_untrusted
 from tests.sctp.network import Link, Network, chosen_bytes
 
 STREAMS = 5
@@ -105,3 +108,75 @@ def test_numbers_wrap() -> None:
     check_order(messages := exchange(network, ordered=True, count=200))
     assert sorted(numbers(messages)) == list(range(200))
     assert network.a.association.outbound.cumulative > 0xFFFF_FFFF
+
+
+def test_a_slow_link_with_a_short_queue_is_used_well() -> None:
+    """Congestion control: 100 kB a second, 20 packets of queue, tail drop."""
+    network = Network(seed=4, to_b=Link(rate=100_000, queue=20), to_a=Link())
+    network.establish()
+    a = network.a.association
+    began, total = network.now, 0
+    for _ in range(20):
+        network.run(60, until=lambda: a.buffered_amount < 100_000)
+        a.send(0, 53, bytes(60_000), network.now)
+        total += 60_000
+    assert network.run(60, until=lambda: len(network.b.messages) == 20)
+    assert total / (network.now - began) > 70_000
+    assert a.outbound.retransmitted < 200
+
+
+@pytest.mark.parametrize("size", [10_000, 262_144])
+def test_large_messages_cross_any_network(size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    for seed, loss in enumerate((0.0, 0.02, 0.1)):
+        network = lossy(seed, loss)
+        network.establish()
+        network.a.association.send(0, 53, data, network.now)
+        network.b.association.send(0, 53, data, network.now, ordered=False)
+        assert network.run(120, until=lambda n=network: bool(n.a.messages) and bool(n.b.messages))  # type: ignore[misc]
+        assert network.a.messages[0].data == network.b.messages[0].data == data
+
+
+def test_input_beside_bulk_waits_for_the_begun_message_only() -> None:
+    """60 inputs a second beside a stream of 16 kB messages: between the call and the input on the wire,
+    fragments of one message go at most, and none begins."""
+    network = Network(seed=6)
+    network.establish()
+    a = network.a.association
+    marks = []
+    for number in range(200):
+        while a.buffered_amount < 100_000:
+            a.send(1, 53, bytes(16_000), network.now)
+        marks.append(len(network.a.link.sent))
+        a.send(0, 53, number.to_bytes(4, "big"), network.now, ordered=False, max_retransmits=0)
+        network.run(1 / 60)
+    network.run(1)
+    assert numbers([event for event in network.b.messages if event.stream_id == 0]) == list(range(200))
+    for number, mark in enumerate(marks):
+        for chunk in data_chunks(network.a.link.sent[mark:]):
+            if chunk.stream_id == 0 and chunk.data == number.to_bytes(4, "big"):
+                break
+            assert chunk.stream_id == 0 or not chunk.flags & FLAG_BEGIN
+
+
+def data_chunks(packets: list[bytes]) -> Iterator[DataChunk]:
+    for packet in packets:
+        for chunk in parse_chunks_untrusted(packet):
+            if isinstance(chunk, DataChunk):
+                yield chunk
+
+
+def test_a_lost_last_input_is_repeated_after_a_round_trip_and_220_ms() -> None:
+    network = Network(seed=8)
+    network.establish()
+    a = network.a.association
+    for _ in range(20):
+        a.send(0, 53, b"x", network.now, ordered=False, max_lifetime=3.0)
+        network.run(0.5)
+    network.a.link.filter = lambda _data: False
+    sent_at = network.now
+    a.send(0, 53, b"last", network.now, ordered=False, max_lifetime=3.0)
+    network.run(0.1)
+    network.a.link.filter = None
+    assert network.run(3, until=lambda: network.b.messages[-1].data == b"last")
+    assert network.now - sent_at == pytest.approx(0.02 + 0.04 + 0.22, abs=0.005)
