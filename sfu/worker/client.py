@@ -22,6 +22,7 @@ from sfu.worker.port import MediaError
 
 LOST = "media worker lost"
 OVERLOADED = "media worker overloaded"
+UNSENDABLE = "invalid"
 MAX_UNSENT = 16 * 1024 * 1024
 """Bytes of requests that a worker has not taken yet; further ones are refused."""
 
@@ -51,7 +52,10 @@ class WorkerClient:
             raise MediaError(LOST)
         self._next_id += 1
         call_id = self._next_id
-        message = encode(Call(call_id, request))
+        try:
+            message = encode(Call(call_id, request))
+        except (ChannelError, OverflowError, RecursionError, ValueError):
+            raise MediaError(UNSENDABLE) from None  # a client's JSON can hold what MessagePack cannot
         if self._sending + len(self._outbox) + len(message) > MAX_UNSENT:
             raise MediaError(OVERLOADED)
         self._outbox += message

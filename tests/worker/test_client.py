@@ -10,6 +10,7 @@ import trio.testing
 
 from sfu.worker.client import MAX_UNSENT, WorkerClient
 from sfu.worker.messages import (
+    MAX_MESSAGE,
     Call,
     Consume,
     Notice,
@@ -36,6 +37,13 @@ async def read_calls(stream: trio.abc.Stream, count: int) -> list[Call]:
     while len(calls) < count:
         calls += map(call_decoder.decode, splitter.feed(bytes(await stream.receive_some())))
     return calls
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
 
 
 def big() -> Consume:
@@ -134,3 +142,25 @@ async def test_an_impossible_length_ends_the_channel() -> None:
         await client.lost.wait()
         nursery.cancel_scope.cancel()
     assert heard == [TransportClosed("t", "over")]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [2**64, -(2**63) - 1, "x" * (MAX_MESSAGE + 1), "\ud800", nested(100_000)],
+    ids=["large", "small", "long", "surrogate", "deep"],
+)
+async def test_what_cannot_be_sent_is_refused(value: Any) -> None:
+    """Each is something that a JSON parser may let through."""
+    client, theirs, _ = client_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.run)
+        with pytest.raises(MediaError, match="invalid"):
+            await client.call(Consume("t", "c", "p", {"x": value}, ignore_dtx=False))
+
+        async def answer() -> None:
+            [call] = await read_calls(theirs, 1)
+            await theirs.send_all(encode(Result(call.id, "pong")))
+
+        nursery.start_soon(answer)
+        assert await client.call(Ping()) == "pong"
+        nursery.cancel_scope.cancel()
