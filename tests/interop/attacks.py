@@ -20,6 +20,8 @@ from tests.support.dtls_raw import RawPeer
 COOKIE = 0x2112A442
 MAX_UDP = 9000
 """Bytes of the longest datagram sent."""
+FIRST_INDEX = 5000
+"""Of RTP packets: beyond what a source has sent before, so that they are no replays."""
 WEIRD: Sequence[Any] = (
     None,
     True,
@@ -202,7 +204,7 @@ def fragments(chance: random.Random) -> Iterator[bytes]:
 
 def rtp(chance: random.Random, count: int, ssrcs: Sequence[int]) -> Iterator[tuple[bytes, bytes, int, int]]:
     """(header, payload, SSRC, index): authentic packets with odd extensions, payloads, SSRCs and padding."""
-    for i in range(count):
+    for i in range(FIRST_INDEX, FIRST_INDEX + count):
         ssrc = chance.choice(ssrcs) if chance.random() < 0.6 else chance.getrandbits(32)
         csrcs = chance.choice((0, 0, 0, 1, 15))
         extension = b""
@@ -280,7 +282,8 @@ def sctp(chance: random.Random, genuine: bytes, count: int) -> Iterator[bytes]:
     def data() -> bytes:
         stream, number = chance.choice((0, 1, 1023, 1024, 65535)), chance.getrandbits(16)
         ppid = chance.choice((50, 51, 53, 54, 56, 57, 0, 0xFFFFFFFF))
-        body = chance.randbytes(chance.choice((0, 1, 12, 100, 1100)))
+        size = 0 if chance.random() < 0.02 else chance.choice((1, 12, 100, 1100))  # an empty one is fatal
+        body = chance.randbytes(size)
         return chunk(0, chance.randrange(16), struct.pack("!IHHI", near(), stream, number, ppid) + body)
 
     def dcep() -> bytes:
