@@ -285,12 +285,13 @@ class Transport:
                     return
         if self._state is not TransportState.CONNECTED:
             return
-        for packet in self.sctp.datagrams_to_send(now):
-            dtls.send(packet)
         while (sctp_event := self.sctp.next_event()) is not None:
             # The end of the association is no event: the transport outlives it, media goes on.
             if isinstance(sctp_event, MessageReceived | StreamsReset):
                 self._events.append(sctp_event)
+        # After the events: what they take frees the window that the next SACK announces.
+        for packet in self.sctp.datagrams_to_send(now):
+            dtls.send(packet)
 
     def _pump_ice(self, now: float) -> None:
         ice = self.ice
