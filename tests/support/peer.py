@@ -21,7 +21,7 @@ from sfu.ice.address import Address
 from sfu.ice.stun import MessageClass, StunError, StunMessage, is_stun, parse_untrusted
 from sfu.rtp.packet import is_rtcp
 from sfu.rtp.srtp import SrtpReceiver, SrtpSender
-from sfu.rtp.srtp_crypto import SrtpProfile
+from sfu.rtp.srtp_crypto import SrtpError, SrtpProfile, SrtpReason
 from sfu.sctp.association import Association
 from sfu.sctp.events import AssociationEstablished, MessageReceived
 
@@ -134,14 +134,23 @@ class Peer:
                     if self._check_at is not None:
                         self._check_at = now + CONSENT_INTERVAL
         elif 128 <= data[0] < 192:
-            if self.receiver is not None:
-                if is_rtcp(data):
-                    self.rtcp.append(self.receiver.unprotect_rtcp_untrusted(data))
-                else:
-                    self.rtp.append(self.receiver.unprotect_rtp_untrusted(data))
+            self._receive_media(data)
         else:
             self.dtls.receive_datagram_untrusted(data, now)
         self._pump(now)
+
+    def _receive_media(self, data: bytes) -> None:
+        if self.receiver is None:
+            return
+        try:
+            if is_rtcp(data):
+                self.rtcp.append(self.receiver.unprotect_rtcp_untrusted(data))
+            else:
+                self.rtp.append(self.receiver.unprotect_rtp_untrusted(data))
+        except SrtpError as error:
+            # A network may double a packet; anything else is a fault of ours.
+            if error.reason is not SrtpReason.REPLAY:
+                raise
 
     def _pump(self, now: float) -> None:
         while (event := self.dtls.next_event()) is not None:
