@@ -1,4 +1,4 @@
-"""A worker's core against hostile datagrams and requests: only what is declared is raised, the room goes on."""
+"""A worker's core against hostile datagrams and requests: only declared errors, and the room goes on."""
 
 from __future__ import annotations
 
