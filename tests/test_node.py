@@ -19,6 +19,7 @@ import trio
 
 import sfu.node
 from tests.interop.member import LivePeer, eventually, open_member
+from tests.interop.room import Room
 from tests.support.daemon import (
     HOST,
     Daemon,
@@ -334,27 +335,52 @@ def test_workers_do_not_outlive_a_killed_node() -> None:
     assert len(pids) == 2
 
 
-async def test_a_worker_that_dies_under_a_room_is_replaced_and_the_room_goes_on() -> None:
-    async with open_daemon(workers=1) as daemon, open_member(daemon, "host") as host:
-        await host.open("room")
-        before = await host.transport()
-        [victim] = daemon.worker_pids
-        began = trio.current_time()
+async def test_a_worker_that_dies_takes_only_its_rooms_media() -> None:
+    """Its members are told and make their media anew; on the other worker nothing happens at all."""
+    async with (
+        open_daemon(workers=2) as daemon,
+        open_member(daemon, "one") as one,
+        open_member(daemon, "two") as two,
+        open_member(daemon, "three") as three,
+        open_member(daemon, "four") as four,
+    ):
+        rooms = Room("first", daemon, one, two), Room("second", daemon, three, four)
+        for room in rooms:
+            await room.start()
+            await room.prove()
+        assert rooms[0].sending.peer.server != rooms[1].sending.peer.server
+        victim = daemon.worker_pids[0]
         os.kill(victim, signal.SIGKILL)
-        await eventually(lambda: daemon.worker_pids not in ([], [victim]))
-        answer: list[object] = ["worker not available"]
-        while answer[0] is not None:
-            answer = await host.signaling.call_raw("sfu-create-transport", {"direction": "send"})
-            assert answer[0] in (None, "worker not available", "media worker lost")
-            await trio.sleep(0.02)
-        print(f"transports again after {trio.current_time() - began:.2f} s")
-        gone = await host.signaling.call_raw("sfu-restart-ice", {"transportId": before.transport_id})
+        began = trio.current_time()
+        told = one.signaling, three.signaling
+        await eventually(lambda: any(host.heard("transports-lost") for host in told))
+        lost, kept = rooms if told[0].heard("transports-lost") else reversed(rooms)
+        await kept.prove()
+        await eventually(lambda: lost.viewer.signaling.heard("transports-lost"))
+        gone = await lost.host.signaling.call_raw(
+            "sfu-restart-ice", {"transportId": lost.sending.transport_id}
+        )
         assert gone == ["transport not found"]
-        again = await host.transport()
-        assert again.peer.server == before.peer.server
+        await lost.connect()
+        await lost.prove()
+        print(f"media again after {trio.current_time() - began:.2f} s")
+        await kept.prove()
+        for member, count in ((lost.host, 1), (lost.viewer, 1), (kept.host, 0), (kept.viewer, 0)):
+            assert len(member.signaling.heard("transports-lost")) == count
+        await eventually(lambda: len(daemon.worker_pids) == 2)
+        assert victim not in daemon.worker_pids
         # The log has the death, as an error, and nothing else.
         [line] = daemon.stderr.splitlines()
         assert "media worker died, replacing it" in line
+
+
+async def test_media_over_tcp(daemon: Daemon) -> None:
+    """A network that lets no UDP through: picture and data over the TCP candidate."""
+    async with open_member(daemon, "host") as host, open_member(daemon, "viewer") as viewer:
+        room = Room("over TCP", daemon, host, viewer)
+        await room.start(tcp=True)
+        await room.prove()
+        await room.prove()
 
 
 async def test_memory_is_in_bounds_at_rest(daemon: Daemon) -> None:

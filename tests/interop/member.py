@@ -21,12 +21,15 @@ from wsproto.events import (
 )
 
 from sfu.ice.address import Address
+from sfu.ice.framing import FrameDecoder, encode_frame
 from tests.support.daemon import HOST, Daemon
 from tests.support.peer import Peer
 
 ANSWER_TIMEOUT = 10.0
 """Seconds for an acknowledgement, and for anything else that must happen soon."""
 MAX_DATAGRAM = 65536
+FLUSH_INTERVAL = 0.005
+"""Seconds until what was given to a TCP peer from outside leaves."""
 
 
 class Refused(Exception):
@@ -232,6 +235,45 @@ class LivePeer:
             pass
 
 
+class TcpLivePeer(LivePeer):
+    """The same over ICE-TCP (RFC 6544): it connects, and every packet is framed (RFC 4571)."""
+
+    def __init__(self, transport_id: str, info: dict[str, Any]) -> None:
+        super().__init__(transport_id, info)
+        self.socket.close()
+        candidate = next(c for c in info["iceCandidates"] if c["protocol"] == "tcp")
+        assert candidate["tcpType"] == "passive"
+        self.peer.server = (candidate["ip"], candidate["port"])
+        self._decoder = FrameDecoder()
+        self._unsent = bytearray()
+
+    async def run(self) -> None:
+        peer = self.peer
+        async with await trio.open_tcp_stream(*peer.server[:2]) as stream:
+            peer.address = stream.socket.getsockname()
+            while True:
+                self.flush()
+                if self._unsent:
+                    chunk, self._unsent = self._unsent, bytearray()
+                    await stream.send_all(chunk)
+                timer = peer.get_timer()
+                limit = trio.current_time() + FLUSH_INTERVAL
+                data = b""
+                with trio.move_on_at(limit if timer is None else min(timer, limit)):
+                    data = bytes(await stream.receive_some(MAX_DATAGRAM))
+                    if not data:
+                        return
+                now = trio.current_time()
+                for packet in self._decoder.receive_data_untrusted(data):
+                    peer.receive(packet, peer.server, peer.address, now)
+                timer = peer.get_timer()
+                if timer is not None and timer <= now:
+                    peer.handle_timer(now)
+
+    def send(self, data: bytes, destination: Address | None = None) -> None:
+        self._unsent += encode_frame(data)
+
+
 class Member:
     """Somebody in a room."""
 
@@ -239,10 +281,10 @@ class Member:
         self.signaling = signaling
         self._nursery = nursery
 
-    async def transport(self) -> LivePeer:
+    async def transport(self, *, tcp: bool = False) -> LivePeer:
         """A new transport, connected, with data channels ready."""
         info = await self.signaling.call("sfu-create-transport", {"direction": "send"})
-        live = LivePeer(info["id"], info)
+        live = TcpLivePeer(info["id"], info) if tcp else LivePeer(info["id"], info)
         await self.signaling.call(
             "sfu-connect-transport", {"transportId": info["id"], "dtlsParameters": live.peer.dtls_parameters}
         )

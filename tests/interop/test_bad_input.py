@@ -23,6 +23,7 @@ from sfu.sctp.ppid import BINARY
 from sfu.signaling.events import EVENTS
 from tests.interop import attacks
 from tests.interop.member import LivePeer, Member, Signaling, eventually, open_member, open_signaling
+from tests.interop.room import Room, consume, produce_data, produce_video
 from tests.support.daemon import HOST, Daemon, clean, resident, running_daemon
 from tests.support.world import (
     AUDIO_SSRC,
@@ -67,93 +68,6 @@ def assert_quiet(stderr: str) -> None:
     assert clean(stderr), stderr
     for line in stderr.splitlines():
         assert json.loads(line)["level"] in ("warning", "info"), line
-
-
-class Room:
-    """A host and a viewer who must not notice anything."""
-
-    def __init__(self, name: str, daemon: Daemon, host: Member, viewer: Member) -> None:
-        self.name = name
-        self.daemon = daemon
-        self.host = host
-        self.viewer = viewer
-        self.video = ""
-        self.data = ""
-        self.ssrc = 0
-
-    async def start(self) -> None:
-        await self.host.open(self.name)
-        await self.viewer.join(self.name)
-        self.sending = await self.host.transport()
-        self.receiving = await self.viewer.transport()
-        self.video = await produce_video(self.host, self.sending)
-        self.data = await produce_data(self.host, self.sending)
-        consumer = await consume(self.viewer, self.receiving, self.video)
-        self.ssrc = consumer["rtpParameters"]["encodings"][0]["ssrc"]
-        await self.viewer.signaling.call(
-            "consumedata", {"dataProducerId": self.data, "transportId": self.receiving.transport_id}
-        )
-        self.source = VideoSource(self.sending.peer)
-
-    async def prove(self) -> None:
-        """Ten frames and twenty messages pass, whole and in order."""
-        before = len(received(self.receiving.peer, self.ssrc))
-        told = len(self.receiving.peer.messages)
-        for i in range(10):
-            self.source.frame(key=i == 0)
-            self.sending.flush()
-            for part in range(2):
-                message = b"%d %d" % (i, part)
-                self.sending.peer.send_data(0, BINARY, message, trio.current_time())
-                self.sending.flush()
-            await trio.sleep(0.005)
-        await eventually(lambda: len(received(self.receiving.peer, self.ssrc)) >= before + 30)
-        await eventually(lambda: len(self.receiving.peer.messages) >= told + 20)
-        packets = received(self.receiving.peer, self.ssrc)[before:]
-        numbers = [packet.sequence_number for packet in packets]
-        assert [(n - numbers[0]) % 65536 for n in numbers] == list(range(30))
-        assert [m.data for m in self.receiving.peer.messages[told:]] == [
-            b"%d %d" % (i, part) for i in range(10) for part in range(2)
-        ]
-        assert (self.sending.peer.ended, self.receiving.peer.ended) == (None, None)
-        assert await self.viewer.signaling.call_raw("sfu-available", {}) == [{"available": True}]
-
-
-async def produce_video(member: Member, live: LivePeer) -> str:
-    return str(
-        await member.signaling.call(
-            "sfu-produce",
-            {
-                "transportId": live.transport_id,
-                "kind": "video",
-                "rtpParameters": video_parameters(),
-            },
-        )
-    )
-
-
-async def produce_data(member: Member, live: LivePeer, stream_id: int = 0) -> str:
-    return str(
-        await member.signaling.call(
-            "producedata",
-            {
-                "transportId": live.transport_id,
-                "sctpStreamParameters": {"streamId": stream_id},
-                "label": f"inputs {stream_id}",
-            },
-        )
-    )
-
-
-async def consume(member: Member, live: LivePeer, producer_id: str) -> Any:
-    return await member.signaling.call(
-        "sfu-consume",
-        {
-            "producerId": producer_id,
-            "transportId": live.transport_id,
-            "rtpCapabilities": viewer_capabilities(),
-        },
-    )
 
 
 @asynccontextmanager

@@ -24,14 +24,12 @@ from sfu.worker.supervisor import (
     WorkerStartError,
     open_media_workers,
 )
-from tests.support.daemon import HOST, children_of, exists
+from tests.support.daemon import HOST, children_of, exists, stretched
 
 pytestmark = pytest.mark.interop
 
 SOON = 15.0
 """Seconds for what must happen, on a machine that has other things to do."""
-START = 8.0
-"""The same for one process to start: mostly the import of Python modules."""
 
 
 def configuration(**changes: Any) -> Configure:
@@ -147,8 +145,8 @@ async def test_a_killed_worker_is_replaced_and_its_routers_are_reported() -> Non
         await media.create_router("e")  # goes to the one that is left
         replaced = noticed + await until(lambda: media.pids[0] is not None and media.ready[0] is not None)
         print(f"noticed after {noticed:.3f} s, replaced after {replaced:.3f} s")
-        assert noticed < 0.4, "the end of the channel says it, not the next ping"
-        assert replaced < START
+        assert noticed < stretched(0.4), "the end of the channel says it, not the next ping"
+        assert replaced < stretched(1.0)
         assert the_pid(media, 0) != victim
         assert the_pid(media, 1) == other
         await media.create_router("a")  # the least loaded one is the new one
@@ -186,8 +184,8 @@ async def test_a_stopped_worker_is_killed_and_replaced() -> None:
         answered = trio.current_time() - began
         reported = answered + await until(lambda: events.all == [RouterLost("room")])
         print(f"call failed after {answered:.2f} s, reported after {reported:.2f} s")
-        assert PING_TIMEOUT - PING_INTERVAL < answered < PING_TIMEOUT + PING_INTERVAL + 1.0
-        assert reported < answered + 0.5
+        assert PING_TIMEOUT - PING_INTERVAL < answered < PING_TIMEOUT + PING_INTERVAL + stretched(0.5)
+        assert reported < answered + stretched(0.5)
         assert not exists(victim)
         await until(lambda: media.ready[0] is not None)
         await media.create_router("room")
@@ -321,7 +319,7 @@ async def test_leaving_reaps_all_children_even_stopped_ones() -> None:
         began = trio.current_time()
     took = trio.current_time() - began
     print(f"left after {took:.2f} s")
-    assert took < 2.0
+    assert took < stretched(2.0)
     assert not any(exists(pid) for pid in pids)
 
 
