@@ -344,7 +344,7 @@ class MediaCore:
                         for consumer in producer.consumers.values():
                             self._routers[transport.router_id].start(consumer, now)
                         self._stir(transport)
-                        self.engine.inject(entry, plain, now)
+                        self._bookkeep(self.engine.inject(entry, plain, now), now)
                         return
                     if known is not None and repaired is not None and repaired == encoding.rid:
                         self.engine.add_repair(known.entry, packet.ssrc)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfu.media.egress import MAX_SEGMENTED_BYTES, MAX_SEGMENTS, Egress, Priority
-from sfu.media.engine import MAX_PADDING, MAX_TAG, MAX_WIRE_PACKET, STUN_RATE, PythonEngine, _runs
+from sfu.media.engine import STUN_RATE, PythonEngine
+from sfu.media.fanout import MAX_PADDING, MAX_TAG, MAX_WIRE_PACKET, _runs
 from sfu.media.table import (
     CACHE_AGE,
     CACHE_SIZE,
