@@ -10,7 +10,7 @@ import { FakeHandler } from "mediasoup-client/handlers/FakeHandler";
 import { FakeClock, FakeIo, settle } from "./fakes.js";
 import { MAX_CONSUMERS, MediaGraph } from "../src/netplay/graph.js";
 import { MAX_REBUILD_DELAY, MediaSession, REBUILD_DELAY } from "../src/netplay/media.js";
-import { SETTLE, WAIT } from "../src/netplay/recovery.js";
+import { CONNECT, SETTLE, WAIT } from "../src/netplay/recovery.js";
 import { Signaling } from "../src/netplay/signaling.js";
 
 async function quiet(): Promise<void> {
@@ -123,6 +123,32 @@ test("a transport that the server does not know any more is replaced at once", a
   io.answers.set("sfu-restart-ice", () => ["transport not found"]);
   become("failed");
   await quiet();
+  assert.equal(media.counters.builds, 2);
+  media.close();
+});
+
+test("a transport that never connects is replaced", async () => {
+  const { media, clock, become } = await connected();
+  await media.rebuild();
+  become("connecting");
+  clock.advance(CONNECT);
+  await quiet();
+  assert.deepEqual(media.counters, { restarts: 0, builds: 3 });
+  media.close();
+});
+
+test("without a link nothing is torn down", async () => {
+  const { media, io, become } = await connected();
+  const { graph } = media;
+  io.drop();
+  become("failed");
+  await quiet();
+  await media.rebuild();
+  assert.equal(media.graph, graph);
+  assert.equal(media.counters.builds, 1);
+  io.connect();
+  await settle();
+  await media.rebuild();
   assert.equal(media.counters.builds, 2);
   media.close();
 });

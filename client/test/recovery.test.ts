@@ -1,10 +1,28 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { type RecoveryInput, type RecoveryState, SETTLE, WAIT, recover } from "../src/netplay/recovery.js";
+import {
+  CONNECT,
+  type RecoveryInput,
+  type RecoveryState,
+  SETTLE,
+  WAIT,
+  recover,
+} from "../src/netplay/recovery.js";
 
-const STATES: RecoveryState[] = ["steady", "waiting", "restarting", "settling", "broken"];
-const INPUTS: RecoveryInput[] = ["connected", "disconnected", "failed", "timer", "restarted", "refused"];
+const STATES: RecoveryState[] = ["steady", "connecting", "waiting", "restarting", "settling", "broken"];
+const INPUTS: RecoveryInput[] = [
+  "connecting",
+  "connected",
+  "disconnected",
+  "failed",
+  "timer",
+  "restarted",
+  "refused",
+];
+
+/** States that something must happen in before long. */
+const WAITING = new Set<RecoveryState>(["connecting", "waiting", "settling"]);
 
 /** Feed inputs in turn; what was done along the way. */
 function follow(...inputs: RecoveryInput[]): { state: RecoveryState; actions: string[] } {
@@ -18,6 +36,14 @@ function follow(...inputs: RecoveryInput[]): { state: RecoveryState; actions: st
   }
   return { state, actions };
 }
+
+test("a new transport that does not connect in time, or fails, is replaced", () => {
+  assert.deepEqual(recover("steady", "connecting"), { state: "connecting", timer: CONNECT });
+  assert.deepEqual(follow("connecting", "connected"), { state: "steady", actions: [] });
+  for (const end of ["timer", "failed"] as const) {
+    assert.deepEqual(follow("connecting", end), { state: "broken", actions: ["rebuild"] });
+  }
+});
 
 test("a short interruption heals by itself", () => {
   assert.deepEqual(recover("steady", "disconnected"), { state: "waiting", timer: WAIT });
@@ -50,9 +76,8 @@ test("every state that waits for time sets a timer, and no other does", () => {
     for (const input of INPUTS) {
       const step = recover(state, input);
       if (step === null) continue;
-      assert.equal(step.timer !== undefined, step.state === "waiting" || step.state === "settling");
+      assert.equal(step.timer !== undefined, WAITING.has(step.state));
     }
   }
-  for (const state of STATES)
-    assert.equal(recover(state, "timer") !== null, state === "waiting" || state === "settling");
+  for (const state of STATES) assert.equal(recover(state, "timer") !== null, WAITING.has(state));
 });

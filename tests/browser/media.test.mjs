@@ -203,6 +203,17 @@ for (const { way, options, protocol, engine } of WAYS) {
       say(`${way}: the host is back on new transports`);
     });
 
+    test("a guest that is about to watch does not mind that another one goes", async () => {
+      // What consumers share at the server must outlive the last of them while another is being set up.
+      await player.run("dropTransports");
+      await player.run("askToWatch");
+      await spectator.run("dropTransports");
+      await player.run("watchWhatWasAsked");
+      await playing(player);
+      await spectator.run("startWatching", { spectator: true });
+      await playing(player, spectator);
+    });
+
     test("signaling went over the transport it should", async () => {
       for (const each of [host, player, spectator]) assert.equal(await each.engine(), engine);
     });

@@ -281,6 +281,26 @@ describe("an evening of netplay", { concurrency: false }, () => {
     return before !== undefined && frames > before;
   };
 
+  /** For a failure's message: what the session of one page is up to. */
+  const condition = (each) =>
+    each.page.evaluate(() => {
+      const { session } = window.trioSfu;
+      const graph = session.media?.graph;
+      return {
+        state: session.state,
+        link: session.link,
+        media: session.media?.state,
+        counters: session.media?.counters,
+        transports: graph?.transports.map(({ direction, connectionState, id }) => [
+          direction,
+          connectionState,
+          id,
+        ]),
+        producers: graph?.producers.map(({ kind, id }) => [kind, id]),
+        consumers: graph?.consumers.map(({ kind, producerId, closed }) => [kind, producerId, closed]),
+      };
+    });
+
   /** Until both guests decode again, on media built after `builds`. */
   const recovered = async (builds, timeout) => {
     for (const each of [host, player, spectator]) {
@@ -293,7 +313,13 @@ describe("an evening of netplay", { concurrency: false }, () => {
     }
     for (const each of [player, spectator]) {
       const memory = {};
-      await until(`${each.name} sees the game move again`, () => decoding(each, memory), timeout);
+      await until(`${each.name} sees the game move again`, () => decoding(each, memory), timeout).catch(
+        async (error) => {
+          throw new Error(
+            `${error.message}\n${JSON.stringify(await Promise.all([host, each].map(condition)))}`,
+          );
+        },
+      );
     }
   };
 

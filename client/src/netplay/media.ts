@@ -66,7 +66,8 @@ export class MediaSession extends Emitter<MediaEvents> {
 
   /**
    * Build a graph, and replace the one in use: for the first time, after a change of plan, after a new link to the
-   * server, or when the server lost our transports. A call during a build makes one more build follow it.
+   * server, or when the server lost our transports. A call during a build makes one more build follow it. Without a
+   * link nothing happens: what still runs is worth more than nothing, and whoever restores the link calls again.
    */
   async rebuild(plan: MediaPlan = this.#plan): Promise<void> {
     this.#plan = plan;
@@ -74,7 +75,7 @@ export class MediaSession extends Emitter<MediaEvents> {
     if (this.#building) return;
     this.#building = true;
     let delay = REBUILD_DELAY;
-    while (this.#again && !this.#isClosed()) {
+    while (this.#again && this.#signaling.connected && !this.#isClosed()) {
       this.#again = false;
       try {
         await this.#build();
@@ -203,6 +204,8 @@ export class MediaSession extends Emitter<MediaEvents> {
   }
 }
 
-function isRecoveryInput(state: string): state is "connected" | "disconnected" | "failed" {
-  return state === "connected" || state === "disconnected" || state === "failed";
+const RECOVERY_INPUTS: ReadonlySet<string> = new Set(["connecting", "connected", "disconnected", "failed"]);
+
+function isRecoveryInput(state: types.ConnectionState): state is types.ConnectionState & RecoveryInput {
+  return RECOVERY_INPUTS.has(state);
 }

@@ -1,6 +1,8 @@
 /**
  * What to do when a transport stops working: a table, no timers, no I/O.
  *
+ *     steady ──connecting──> connecting ──connected──> steady
+ *        │                       └──CONNECT or failed──> broken
  *     steady ──disconnected──> waiting ──WAIT──> restarting ──ok──> settling ──connected──> steady
  *        └──────failed──────────────────────────────^  └─error─┐        └─SETTLE or failed─┐
  *                                                              └────────> broken <─────────┘
@@ -10,14 +12,17 @@
  * so it is tried first; a transport whose restart does not help is `broken`, and its owner builds new ones.
  */
 
+/** How long a new transport may take to connect, in milliseconds. */
+export const CONNECT = 8_000;
 /** How long a `disconnected` transport may take to come back by itself, in milliseconds. */
 export const WAIT = 1_500;
 /** How long a restarted transport may take to connect, in milliseconds. */
 export const SETTLE = 5_000;
 
-export type RecoveryState = "steady" | "waiting" | "restarting" | "settling" | "broken";
+export type RecoveryState = "steady" | "connecting" | "waiting" | "restarting" | "settling" | "broken";
 
 export type RecoveryInput =
+  | "connecting"
   | "connected"
   | "disconnected"
   | "failed"
@@ -36,13 +41,15 @@ export interface Step {
 }
 
 const STEADY: Step = { state: "steady" };
+const CONNECTING: Step = { state: "connecting", timer: CONNECT };
 const WAITING: Step = { state: "waiting", timer: WAIT };
 const RESTART: Step = { state: "restarting", action: "restart" };
 const SETTLING: Step = { state: "settling", timer: SETTLE };
 const REBUILD: Step = { state: "broken", action: "rebuild" };
 
 const TABLE: Readonly<Record<RecoveryState, Readonly<Partial<Record<RecoveryInput, Step>>>>> = {
-  steady: { disconnected: WAITING, failed: RESTART },
+  steady: { connecting: CONNECTING, disconnected: WAITING, failed: RESTART },
+  connecting: { connected: STEADY, failed: REBUILD, timer: REBUILD },
   waiting: { connected: STEADY, failed: RESTART, timer: RESTART },
   restarting: { restarted: SETTLING, refused: REBUILD },
   settling: { connected: STEADY, failed: REBUILD, timer: REBUILD },

@@ -26,6 +26,7 @@ class Bare {
   received = { good: new Set(), bad: 0, duplicates: 0 };
   users = {};
   #pending = new Set();
+  #asked = [];
   #options = {};
   #frame = 0;
 
@@ -126,6 +127,18 @@ class Bare {
     if (!spectator) await this.#sendData();
   }
 
+  /** The first half of watching: the server has made consumers, but the transport to them is not connected yet. */
+  async askToWatch() {
+    this.transports.recv = await this.#transport("recv");
+    const producers = await this.call("sfu-get-producers", {});
+    this.#asked = await Promise.all(producers.map(({ id }) => this.#askFor(id)));
+  }
+
+  /** The second half: connect, and play what was asked for. */
+  async watchWhatWasAsked() {
+    for (const info of this.#asked) await this.#takeConsumer(info);
+  }
+
   async leave(room) {
     await this.call("leave-room", { roomName: room });
     this.socket.disconnect();
@@ -175,15 +188,21 @@ class Bare {
   async #consume(producerId, kind) {
     if (this.consumers.has(producerId)) return;
     this.consumers.set(producerId, null);
-    const transport = this.transports.recv;
-    const info = await this.call("sfu-consume", {
+    await this.#takeConsumer(await this.#askFor(producerId, kind));
+  }
+
+  #askFor(producerId, kind) {
+    return this.call("sfu-consume", {
       producerId,
-      transportId: transport.id,
+      transportId: this.transports.recv.id,
       rtpCapabilities: this.device.recvRtpCapabilities,
       ...(kind === "audio" ? { ignoreDtx: true } : {}),
     });
-    const consumer = await transport.consume(info);
-    this.consumers.set(producerId, consumer);
+  }
+
+  async #takeConsumer(info) {
+    const consumer = await this.transports.recv.consume(info);
+    this.consumers.set(info.producerId, consumer);
     this.#play(consumer);
   }
 
