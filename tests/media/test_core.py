@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from struct import unpack
+from struct import pack, unpack
 
 import pytest
 
 from sfu.media.core import MediaCore
 from sfu.media.errors import MediaRefused
 from sfu.media.events import DataProducerClosed, ProducerClosed, TransportClosed
-from sfu.rtp.extensions import packet_elements_untrusted
+from sfu.rtp.extensions import build_extension, packet_elements_untrusted
+from sfu.rtp.packet import build_header
 from sfu.rtp.rtcp import (
     GenericNack,
     PictureLossIndication,
@@ -28,12 +29,15 @@ from sfu.sctp.ppid import BINARY, DCEP, STRING
 from tests.support.network import Impairment
 from tests.support.peer import Peer
 from tests.support.world import (
+    DELTA_FRAME,
+    KEY_FRAME,
     RTX_SSRC,
     VIDEO_SSRC,
     VideoSource,
     World,
     audio_parameters,
     received,
+    video_parameters,
 )
 
 
@@ -308,8 +312,6 @@ def test_audio_flows_without_waiting_for_key_frames() -> None:
     world.core.produce(host_id, "audio", "audio", audio_parameters(), world.now)
     viewer_id, viewer = world.join()
     parameters = world.consume(viewer_id, "audio")["rtpParameters"]
-    from sfu.rtp.packet import build_header
-
     for i in range(10):
         header = build_header(payload_type=111, sequence_number=i, timestamp=i * 960, ssrc=0x33333333)
         host.send_rtp(header, bytes([i]) * 50, 0x33333333, i)
@@ -326,8 +328,6 @@ def test_ignore_dtx_leaves_silence_out_without_a_gap() -> None:
     viewer_id, viewer = world.join()
     quiet = world.consume(viewer_id, "audio", ignore_dtx=True)["rtpParameters"]["encodings"][0]["ssrc"]
     full = world.consume(viewer_id, "audio")["rtpParameters"]["encodings"][0]["ssrc"]
-    from sfu.rtp.packet import build_header
-
     for i in range(30):
         header = build_header(payload_type=111, sequence_number=i, timestamp=i * 960, ssrc=0x33333333)
         host.send_rtp(header, b"\x00" if 10 <= i < 20 else bytes([i]) * 50, 0x33333333, i)
@@ -576,3 +576,39 @@ def test_a_lossy_line_delivers_everything_that_must_arrive(seed: int) -> None:
         world.run(0.01)
     assert world.run(30, lambda: len(host.messages) == 200)
     assert [m.data for m in host.messages] == [b"%d" % i for i in range(200)]
+
+
+def test_a_stream_announced_by_rid_is_found_by_its_first_packet() -> None:
+    world = World()
+    host_id, host = world.join()
+    parameters = video_parameters(encodings=[{"rid": "r0"}, {"rid": "r1"}])
+    parameters["headerExtensions"] += [
+        {"uri": "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id", "id": 5},
+        {"uri": "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id", "id": 6},
+    ]
+    world.core.produce(host_id, "video", "video", parameters, world.now)
+    viewer_id, viewer = world.join()
+    ssrc = world.consume(viewer_id)["rtpParameters"]["encodings"][0]["ssrc"]
+
+    def send(
+        index: int, payload: bytes, *elements: tuple[int, bytes], source: int = 777, kind: int = 98
+    ) -> None:
+        header = build_header(
+            payload_type=kind,
+            sequence_number=index,
+            timestamp=0,
+            ssrc=source,
+            extension=build_extension([(9, b"0"), *elements]),
+        )
+        host.send_rtp(header, payload, source, index)
+        world.run(0.05)
+
+    send(7, KEY_FRAME, (5, b"nope"))  # nobody announced that
+    assert received(viewer, ssrc) == []
+    send(8, KEY_FRAME, (5, b"r0"))
+    send(9, DELTA_FRAME)  # by now the SSRC is known
+    send(1, pack("!H", 10) + DELTA_FRAME, (6, b"r0"), source=778, kind=99)  # so is its RTX, next
+    send(2, pack("!H", 10) + DELTA_FRAME, source=778, kind=99)
+    assert [p.payload for p in received(viewer, ssrc)] == [KEY_FRAME, DELTA_FRAME, DELTA_FRAME]
+    world.run(1)
+    assert not any(isinstance(p, GenericNack) for p in rtcp_of(host))
