@@ -291,6 +291,9 @@ class MediaCore:
         if digest.keyframe and stream.producer.kind == "video":
             stream.keyframes.on_keyframe()
             stream.receiver.on_keyframe(digest.extended)
+            # One that was armed after this key frame had gone through waits for another.
+            if any(group.armed for group in digest.stream.groups) and stream.keyframes.request(now):
+                transport.rtcp.request_keyframe(digest.stream.ssrc)
         elif lost_track and stream.keyframes.request(now):
             transport.rtcp.request_keyframe(digest.stream.ssrc)
         self._stir(transport)

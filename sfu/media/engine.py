@@ -110,17 +110,22 @@ class PythonEngine:
         entry.repairs.clear()
 
     def add_consumer(self, consumer: ConsumerEntry) -> None:
-        """Put a consumer into its group and shape. It stays silent until it is armed."""
-        group = consumer.group
-        if consumer.shape not in group.shapes:
-            group.shapes.append(consumer.shape)
+        """Take a consumer. It stays silent until it is armed."""
         # A first number in the lower half keeps early reordering clear of the wrap below zero.
         consumer.repair_index = int.from_bytes(self._random_bytes(2), "big") >> 1
 
     def arm(self, consumer: ConsumerEntry) -> None:
         """Let a consumer start at the next packet that a decoder can start with."""
-        if consumer.first is None and consumer not in consumer.group.armed:
-            consumer.group.armed.append(consumer)
+        group = consumer.group
+        if consumer.first is not None or consumer in group.armed:
+            return
+        group.armed.append(consumer)
+        # Shapes come and go with their consumers: only from here on does this one hold its.
+        for shape in group.shapes:
+            if shape.key == consumer.shape.key:
+                consumer.shape = shape
+                return
+        group.shapes.append(consumer.shape)
 
     def remove_consumer(self, consumer: ConsumerEntry) -> None:
         """Forget a consumer. Its SSRC must not be used again under the same key."""

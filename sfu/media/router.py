@@ -241,14 +241,11 @@ class Router:
         if ExtensionUri.MID in ids and parameters.mid is not UNSET:
             value = parameters.mid.encode()
             mid = bytes((ids[ExtensionUri.MID] << 4 | (len(value) - 1),)) + value
-        shape = self._shape(
-            group,
-            Shape(
-                mid_length=len(mid),
-                transport_sequence_id=ids.get(ExtensionUri.TRANSPORT_WIDE_CC, 0),
-                abs_send_time_id=ids.get(ExtensionUri.ABS_SEND_TIME, 0),
-                accepted=frozenset(i for uri, i in ids.items() if uri not in NEVER_PASSED_ON),
-            ),
+        shape = Shape(
+            mid_length=len(mid),
+            transport_sequence_id=ids.get(ExtensionUri.TRANSPORT_WIDE_CC, 0),
+            abs_send_time_id=ids.get(ExtensionUri.ABS_SEND_TIME, 0),
+            accepted=frozenset(i for uri, i in ids.items() if uri not in NEVER_PASSED_ON),
         )
         consumer.entry = ConsumerEntry(
             consumer_id=consumer.id,
@@ -271,12 +268,6 @@ class Router:
         group = ForwardingGroup(stream, drop_dtx, needs_keyframe=stream.priority is Priority.VIDEO)
         stream.groups.append(group)
         return group
-
-    def _shape(self, group: ForwardingGroup, wanted: Shape) -> Shape:
-        for shape in group.shapes:
-            if shape.key == wanted.key:
-                return shape
-        return wanted
 
     def start(self, consumer: Consumer, now: float) -> None:
         """Its transport is connected: let it begin with the next key frame, and ask for one."""

@@ -7,6 +7,7 @@ from struct import pack, unpack
 
 import pytest
 
+from sfu.ice.address import Address
 from sfu.media.core import MediaCore
 from sfu.media.errors import MediaRefused
 from sfu.media.events import DataProducerClosed, ProducerClosed, TransportClosed
@@ -612,3 +613,55 @@ def test_a_stream_announced_by_rid_is_found_by_its_first_packet() -> None:
     assert [p.payload for p in received(viewer, ssrc)] == [KEY_FRAME, DELTA_FRAME, DELTA_FRAME]
     world.run(1)
     assert not any(isinstance(p, GenericNack) for p in rtcp_of(host))
+
+
+def test_a_consumer_that_goes_takes_nothing_from_one_that_is_coming() -> None:
+    world = World()
+    _, source, watching = started(world)
+    leaver, _, _ = watching[0]
+    viewer_id, viewer = world.join(connect=False)
+    ssrc = world.consume(viewer_id)["rtpParameters"]["encodings"][0]["ssrc"]
+    world.core.close_transport("t2", world.now)  # the only one of its header layout
+    world.connect(viewer_id, viewer)
+    source.frame(key=True)
+    source.frame()
+    world.run(0.1)
+    source.frame()
+    world.run(0.1)
+    assert leaver.ended is not None
+    assert len(received(viewer, ssrc)) == 9
+
+
+def test_a_key_frame_that_passed_before_a_consumer_was_armed_does_not_answer_for_it() -> None:
+    world = World()
+    host, source, _ = started(world)
+    world.run(2)
+    viewer_id, viewer = world.join(connect=False)
+    ssrc = world.consume(viewer_id)["rtpParameters"]["encodings"][0]["ssrc"]
+    world.core.connect_transport(viewer_id, viewer.dtls_parameters, world.now)
+    held: list[tuple[bytes, Address]] = []
+
+    def hold(data: bytes, source: Address, _destination: Address) -> bool:
+        """Keep back what would complete the viewer's handshake: all but its ClientHello."""
+        is_dtls = 20 <= data[0] < 64
+        if source == viewer.address and is_dtls and not (data[0] == 22 and data[13] == 1):
+            held.append((data, source))
+            return False
+        return True
+
+    def play(address: Address) -> list[tuple[bytes, Address]]:
+        return [(d, address) for d, _, _ in host.take_output(world.now)]
+
+    world.network.filter = hold
+    assert world.run(5, lambda: bool(held))
+    before = plis(host)
+    world.consume("t2")  # asks, so that a request is under way when the next one is armed
+    assert world.run(0.2, lambda: plis(host) > before)
+    before = plis(host)
+    source.frame(key=True)
+    world.core.receive_batch(play(host.address) + held, world.now)
+    world.network.filter = lambda *_: True
+    assert world.run(1, lambda: plis(host) > before), "nobody asked for the key frame that it needs"
+    source.frame(key=True)
+    world.run(0.1)
+    assert len(received(viewer, ssrc)) == 3
