@@ -192,7 +192,13 @@ class Settings(BaseSettings):
     require_write_token: Annotated[
         Literal["off", "room", "connect"],
         _var("SFU_REQUIRE_WRITE_TOKEN", parse=configtext.write_token, flag="--require-write-token"),
-    ] = Field(default="off", description="What takes a write token: off, room (opening, joining), connect.")
+    ] = Field(
+        default="off",
+        description=(
+            "What takes a write token: off, room (opening, joining), connect. "
+            "Not enforced yet: with other than off the daemon refuses to start."
+        ),
+    )
     allow_auth_takeover: Annotated[bool, _var("SFU_ALLOW_AUTH_TAKEOVER", parse=configtext.on_unless_off)] = (
         Field(default=True, description="A user's new connection may take the seat of a silent old one.")
     )
@@ -205,10 +211,10 @@ class Settings(BaseSettings):
         int, _var("SFU_WORKER_COUNT", parse=configtext.workers, flag="--workers", default="one per processor")
     ] = Field(default_factory=lambda: available_cpus(), ge=1, description="Media worker processes, or auto.")
     fanout_enabled: Annotated[bool, _var("SFU_FANOUT_ENABLED", parse=configtext.off_unless_on)] = Field(
-        default=False, description="Spread the viewers of large rooms over several workers."
+        default=False, description="Spread the viewers of large rooms over several workers. No effect yet."
     )
     fanout_viewer_threshold: Annotated[int, _var("SFU_FANOUT_VIEWER_THRESHOLD", parse=configtext.whole)] = (
-        Field(default=500, ge=1, description="Members from which on a room is large.")
+        Field(default=500, ge=1, description="Members from which on a room is large. No effect yet.")
     )
     expect_vp9_svc_mode: Annotated[str | None, _var("SFU_EXPECT_VP9_SVC_MODE", parse=configtext.upper)] = (
         Field(default=None, description="VP9 scalability mode that hosts should send, like L1T2.")
@@ -229,7 +235,7 @@ class Settings(BaseSettings):
         _var("LOG_LEVEL", parse=configtext.log_level, flag="--log-level"),
     ] = Field(default="warn", description="debug, info, warn, error or silent.")
     debug_stats: Annotated[bool, _var("SFU_DEBUG_STATS", parse=configtext.off_unless_on)] = Field(
-        default=False, description="Log media statistics every 2 s, at level debug."
+        default=False, description="Log media statistics every 2 s, at level debug. No effect yet."
     )
 
     ice_servers: tuple[IceServer, ...] = Field(

@@ -118,9 +118,10 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[Node] = trio
     """Serve until cancelled.
 
     Raises:
-        NodeError: the signaling port is not to be had.
+        NodeError: the signaling port is not to be had, or a setting asks for protection that is not built.
         WorkerStartError: a media worker does not start.
     """
+    check_built(settings)
     announced = announced_addresses(settings.announced_ips, settings.listen_ip, loopback=settings.standalone)
     try:
         listeners = await trio.open_tcp_listeners(settings.port, host=settings.http_listen_ip)
@@ -162,6 +163,25 @@ async def _keep_guests(guests: GuestIdentify, application: SfuApplication) -> No
     while True:
         await trio.sleep(KEEP_GUESTS_INTERVAL)
         guests.keep(application.connected_names())
+
+
+def check_built(settings: Settings) -> None:
+    """Refuse to run without a protection that the settings ask for; warn of other settings without effect.
+
+    Raises:
+        NodeError: write tokens are required.
+    """
+    if settings.require_write_token != "off":  # noqa: S105 - a mode, not a token
+        raise NodeError(
+            f"SFU_REQUIRE_WRITE_TOKEN={settings.require_write_token} is not enforced by this version: "
+            "set it to off, or leave it out, if read tokens may open and join rooms"
+        )
+    for name, wanted in (
+        ("SFU_FANOUT_ENABLED", settings.fanout_enabled),
+        ("SFU_DEBUG_STATS", settings.debug_stats),
+    ):
+        if wanted:
+            log.warning("setting has no effect in this version", setting=name)
 
 
 def worker_configurations(settings: Settings, announced: tuple[str, ...]) -> list[Configure]:

@@ -27,7 +27,6 @@ from sfu.media.parameters import (
     Kind,
     RtpCapabilities,
     decode_untrusted,
-    to_json,
 )
 from sfu.media.router import Router, consumer_json, data_consumer_json
 from sfu.media.rtcp_session import RtcpSession
@@ -528,7 +527,3 @@ class MediaCore:
 
     def next_event(self) -> CoreEvent | None:
         return self._events.popleft() if self._events else None
-
-    def capabilities_json(self) -> JsonObject:
-        """The router's RtpCapabilities."""
-        return to_json(self._capabilities)

@@ -46,12 +46,10 @@ class StreamReceiver:
         self.jitter = 0.0
         """Interarrival jitter in timestamp units (RFC 3550 6.4.1)."""
         self._missing: dict[int, _Missing] = {}
-        self.last_arrival = 0.0
 
     def on_packet(self, extended: int, timestamp: int, now: float, *, repaired: bool) -> bool:
         """Account for one packet. True if so much is lost that only a key frame helps."""
         self.received += 1
-        self.last_arrival = now
         if self._base is None:
             self._base = self.highest = extended
         elif extended > self.highest:

@@ -163,9 +163,7 @@ for (const { way, options, protocol, engine } of WAYS) {
         await late.context.close();
       }
       say(`${way}: first frame after ${times.map((time) => time.toFixed(0)).join(", ")} ms`);
-      // The median: one of several may meet a moment in which this machine does something else.
-      const median = times.toSorted((a, b) => a - b)[Math.floor(times.length / 2)];
-      assert.ok(median <= FIRST_FRAME, `first frame after ${times} ms`);
+      assert.ok(Math.max(...times) <= FIRST_FRAME, `first frame after ${times} ms`);
     });
 
     test("ICE restarts on every transport, and media goes on", async () => {
