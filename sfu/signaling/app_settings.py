@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from sfu.signaling.layer_policy import LayerPolicy
+from sfu.signaling.limits import SignalingLimits
+
+WriteTokenUse: TypeAlias = Literal["off", "room", "connect"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,14 @@ class AppSettings:
     takeover_grace: float = 30.0
     """How long a socket may be silent before that; 0 takes over at once. A healthy link shows a sign of life
     every 25 s, so less than that takes over idle ones."""
+    require_write_token: WriteTokenUse = "off"
+    """Where a write token is asked for: nowhere, to get into a room, or to connect at all."""
+    room_redirect: bool = True
+    """Whether who joins a room of another node is sent there; if not, there is no such room."""
+    debug_routes: bool = False
+    """Whether ``/debug/*`` answers requests from this machine."""
+    limits: SignalingLimits = field(default_factory=SignalingLimits)
+    """What one socket, and one address, may ask for."""
     layer_policy: LayerPolicy = field(default_factory=LayerPolicy)
     """What video producers have to offer."""
     registry_refresh: float = 25.0
