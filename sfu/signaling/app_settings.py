@@ -29,7 +29,7 @@ class AppSettings:
     takeover_grace: float = 30.0
     """How long a socket may be silent before that; 0 takes over at once. A healthy link shows a sign of life
     every 25 s, so less than that takes over idle ones."""
-    require_write_token: WriteTokenUse = "off"
+    require_write_token: WriteTokenUse = "off"  # noqa: S105 - no password
     """Where a write token is asked for: nowhere, to get into a room, or to connect at all."""
     room_redirect: bool = True
     """Whether who joins a room of another node is sent there; if not, there is no such room."""

@@ -9,15 +9,15 @@ from dataclasses import dataclass, fields
 class SignalingLimits:
     """Rates and caps of the rooms application; each is at least 1.
 
-    A rate is a token bucket: ``..._burst`` at once, then ``..._per_second``. What goes over a limit is refused
-    with ``too many requests``, or dropped where nothing could be answered.
+    A rate is a token bucket: ``..._burst`` at once, then ``..._per_second``. What goes over a limit is
+    refused with ``too many requests``, or dropped where nothing could be answered.
     """
 
     events_per_second: int = 200
     """Events that have an ack, of one socket."""
     events_burst: int = 1000
     changes_per_second: int = 20
-    """Events that make the server tell others, of one socket: open, join, leave, slot, ready, metadata, chat ..."""
+    """Events of one socket that make the server tell others: open, join, leave, slot, ready, metadata ..."""
     changes_burst: int = 100
     chats_per_second: int = 2
     """``chat-message``, of one socket."""
