@@ -22,7 +22,7 @@ import trio
 
 from sfu.romm import records
 from sfu.romm.jsontext import BadJson, parse_untrusted
-from sfu.romm.port import RommUnavailable, RoomRecord, TokenRefused, Verified
+from sfu.romm.port import RommUnavailable, RoomRecord, RoomTaken, TokenRefused, Verified
 from sfu.romm.records import BadRecord
 from sfu.romm.tokens import MAX_TOKEN_CHARS, TokenKind, token_type_untrusted
 
@@ -146,11 +146,16 @@ class RommClient:
             kind = token_type_untrusted(token)
         return Verified(sub, name, kind)
 
-    async def upsert_room(self, record: RoomRecord) -> None:
-        _object(await self._call("POST", _UPSERT, records.to_json(record)), "POST", _UPSERT)
+    async def upsert_room(self, record: RoomRecord, *, if_absent: bool = False) -> None:
+        ownership = {"if_absent": True} if if_absent else {"force": False}
+        answer = await self._call("POST", _UPSERT, records.to_json(record) | ownership)
+        if answer.status == 409 and answer.detail() == "room exists":
+            raise RoomTaken("room exists")
+        _object(answer, "POST", _UPSERT)
 
-    async def delete_room(self, room_name: str) -> None:
-        _object(await self._call("POST", _DELETE, {"room_name": room_name}), "POST", _DELETE)
+    async def delete_room(self, room_name: str, *, node_id: str | None = None) -> None:
+        owner = {} if node_id is None else {"nodeId": node_id}
+        _object(await self._call("POST", _DELETE, {"room_name": room_name} | owner), "POST", _DELETE)
 
     async def resolve_room(self, room_name: str) -> RoomRecord | None:
         if not room_name.strip():

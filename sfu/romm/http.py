@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sfu.romm import records
 from sfu.romm.identity import Caller, IdentityRefused
 from sfu.romm.jsontext import BadJson, parse_untrusted
-from sfu.romm.port import RommUnavailable, RoomRecord, TokenRefused
+from sfu.romm.port import RommUnavailable, RoomRecord, RoomTaken, TokenRefused
 from sfu.romm.records import BadRecord
-from sfu.romm.service import BadRoomName, RommService, UnknownUser
+from sfu.romm.service import BadRoomName, Overwrite, RommService, UnknownUser
 from sfu.romm.store import StoreError
 from sfu.romm.tokens import TokenKind
 
@@ -93,10 +93,18 @@ class _UpsertBody(_Body):
     nodeId: Annotated[str, Field(max_length=MAX_FIELD)] | None = None  # noqa: N815 (wire name)
     url: Annotated[str, Field(max_length=MAX_FIELD)] | None = None
     updatedAt: int | None = None  # noqa: N815 (wire name)
+    if_absent: bool = False
+    force: bool = True
+
+    def overwrite(self) -> Overwrite:
+        if self.if_absent:
+            return Overwrite.OWN
+        return Overwrite.ANY if self.force else Overwrite.OWN_OR_NOBODYS
 
 
 class _DeleteBody(_Body):
     room_name: str
+    nodeId: Annotated[str, Field(max_length=MAX_FIELD)] | None = None  # noqa: N815 (wire name)
 
 
 _B = TypeVar("_B", bound=_Body)
@@ -129,6 +137,8 @@ class RommHttp:
             return _error(refused.status, refused.detail)
         except TokenRefused as refused:
             return _error(401, str(refused))
+        except RoomTaken as taken:
+            return _error(409, str(taken))
         except (StoreError, RommUnavailable):
             return _error(503, "store unavailable")
 
@@ -187,7 +197,7 @@ class RommHttp:
             extras=body.model_extra or {},
         )
         try:
-            dropped = await self._service.put(record)
+            dropped = await self._service.put(record, body.overwrite())
         except BadRoomName as bad:
             raise _Refused(400, str(bad)) from None
         return _json(200, {"ok": True} | ({"dropped": dropped} if dropped else {}))
@@ -196,7 +206,7 @@ class RommHttp:
         self._guard(request)
         body = _parse_untrusted(_DeleteBody, request)
         try:
-            await self._service.drop(body.room_name)
+            await self._service.drop(body.room_name, node_id=body.nodeId)
         except BadRoomName as bad:
             raise _Refused(400, str(bad)) from None
         return _json(200, {"ok": True})

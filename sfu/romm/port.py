@@ -22,6 +22,10 @@ class RommUnavailable(RommError):
     """No verdict: unreachable, timed out, 5xx, wrong secret, or an answer that is not RomM's."""
 
 
+class RoomTaken(RommError):
+    """The registry has a live room of this name for another node."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verified:
     """A verified token."""
@@ -53,9 +57,21 @@ class Romm(Protocol):
 
     async def verify(self, token: str, *, consume: bool) -> Verified: ...
 
-    async def upsert_room(self, record: RoomRecord) -> None: ...
+    async def upsert_room(self, record: RoomRecord, *, if_absent: bool = False) -> None:
+        """Register a room, or refresh it. A RomM that knows no ownership does so in any case.
 
-    async def delete_room(self, room_name: str) -> None: ...
+        :param if_absent: only if no live room of this name is registered, but by the same node
+            (``romm-api.md`` 7.2.9). Otherwise a room that names no node is taken over as well.
+        :raises RoomTaken:
+        """
+        ...
+
+    async def delete_room(self, room_name: str, *, node_id: str | None = None) -> None:
+        """Unregister a room; nothing happens if it is not registered.
+
+        :param node_id: leave the room of another node alone, as far as RomM knows ownership.
+        """
+        ...
 
     async def resolve_room(self, room_name: str) -> RoomRecord | None:
         """The record, or None where no such room is registered."""

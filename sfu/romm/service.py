@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +17,7 @@ import msgspec
 from sfu.romm import records
 from sfu.romm.identity import Caller, Identify, Identity
 from sfu.romm.jsontext import BadJson, parse_untrusted
-from sfu.romm.port import RommUnavailable, RoomRecord, TokenRefused, Verified
+from sfu.romm.port import RommUnavailable, RoomRecord, RoomTaken, TokenRefused, Verified
 from sfu.romm.records import BadRecord
 from sfu.romm.store import Store, StoreError, TokenRecord
 from sfu.romm.tokens import ISSUER, Claims, Minted, TokenKind, Tokens
@@ -25,8 +26,21 @@ ROOM_TTL: Final = 60
 """Seconds that a room stays registered after its last upsert."""
 MAX_ROOM_NAME: Final = 1024
 """Code points."""
+MAX_SWAPS: Final = 16
+"""Attempts to change a room that others change at the same time."""
 _LISTED: Final = "0"
 """What the newest RomM writes for a listed token."""
+
+
+class Overwrite(Enum):
+    """Which live record of the same name an upsert replaces (7.2.9)."""
+
+    ANY = "any"
+    """As the reference does."""
+    OWN_OR_NOBODYS = "own or nobody's"
+    """One of the same node, or one that names no node."""
+    OWN = "own"
+    """Only one of the same node."""
 
 
 class UnknownUser(Exception):
@@ -124,11 +138,12 @@ class RommService:
 
     # Registry
 
-    async def put(self, record: RoomRecord) -> list[str]:
+    async def put(self, record: RoomRecord, overwrite: Overwrite = Overwrite.ANY) -> list[str]:
         """Register a room for :data:`ROOM_TTL` seconds, replacing what was there.
 
         :returns: the names of extras that did not fit.
         :raises BadRoomName:
+        :raises RoomTaken: what was there may not be replaced.
         :raises StoreError:
         """
         name = room_name_untrusted(record.room_name)
@@ -139,16 +154,38 @@ class RommService:
             "updatedAt": int(self._wall() * 1000),
             **kept,
         }
-        await self._store.put_room(name, msgspec.json.encode(fields).decode(), ROOM_TTL)
+        text = msgspec.json.encode(fields).decode()
+        if overwrite is Overwrite.ANY:
+            await self._store.put_room(name, text, ROOM_TTL)
+        else:
+            await self._swap(name, text, lambda old: _may_replace(old, record.node_id, overwrite))
         return dropped
 
-    async def drop(self, room_name: str) -> None:
+    async def drop(self, room_name: str, *, node_id: str | None = None) -> None:
         """Unregister a room; nothing happens if it is not registered.
 
+        :param node_id: leave a room of any other node alone.
         :raises BadRoomName:
         :raises StoreError:
         """
-        await self._store.delete_room(room_name_untrusted(room_name))
+        name = room_name_untrusted(room_name)
+        if node_id is None:
+            await self._store.delete_room(name)
+            return
+        try:
+            await self._swap(name, None, lambda old: _is_of(old, node_id))
+        except RoomTaken:
+            pass
+
+    async def _swap(self, name: str, text: str | None, allowed: Callable[[str], bool]) -> None:
+        """Write a room, or delete it if ``text`` is None, unless ``allowed`` objects to what is there."""
+        for _ in range(MAX_SWAPS):
+            old = await self._store.room(name)
+            if old is not None and not allowed(old):
+                raise RoomTaken("room exists")
+            if await self._store.swap_room(name, old, text, ROOM_TTL):
+                return
+        raise StoreError("others keep changing this room")
 
     async def get(self, room_name: str) -> dict[str, Any] | None:
         """All fields of a room, ``updatedAt`` included.
@@ -173,15 +210,15 @@ class RommService:
             raise RommUnavailable(f"token store: {error}") from None
         return Verified(checked.claims.sub, checked.netplay_username, str(checked.claims.kind))
 
-    async def upsert_room(self, record: RoomRecord) -> None:
+    async def upsert_room(self, record: RoomRecord, *, if_absent: bool = False) -> None:
         try:
-            await self.put(record)
+            await self.put(record, Overwrite.OWN if if_absent else Overwrite.OWN_OR_NOBODYS)
         except (BadRoomName, StoreError) as error:
             raise RommUnavailable(f"room registry: {error}") from None
 
-    async def delete_room(self, room_name: str) -> None:
+    async def delete_room(self, room_name: str, *, node_id: str | None = None) -> None:
         try:
-            await self.drop(room_name)
+            await self.drop(room_name, node_id=node_id)
         except (BadRoomName, StoreError) as error:
             raise RommUnavailable(f"room registry: {error}") from None
 
@@ -244,6 +281,24 @@ def _check_record(record: TokenRecord, claims: Claims) -> str | None:
         raise TokenRefused("jti mismatch")
     name = fields.get("netplay_username")
     return name if isinstance(name, str) and name else None
+
+
+def _may_replace(text: str, node_id: str | None, overwrite: Overwrite) -> bool:
+    try:
+        record, _ = _stored(text, name="")
+    except BadRecord:
+        return True  # no room at all, though it has the name of one
+    if record.node_id is None:
+        return overwrite is Overwrite.OWN_OR_NOBODYS
+    return record.node_id == node_id
+
+
+def _is_of(text: str, node_id: str) -> bool:
+    try:
+        record, _ = _stored(text, name="")
+    except BadRecord:
+        return False
+    return record.node_id == node_id
 
 
 def _stored(text: str, *, name: str | None = None) -> tuple[RoomRecord, int | None]:

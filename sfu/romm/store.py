@@ -47,10 +47,19 @@ class Store(Protocol):
         """Write a room, replacing what was there, and restart its life time."""
         ...
 
-    async def room(self, name: str) -> str | None: ...
+    async def room(self, name: str) -> str | None:
+        """What is stored, whether or not it is a room's record."""
+        ...
 
     async def delete_room(self, name: str) -> None:
         """Delete a room; nothing happens if it does not exist."""
+        ...
+
+    async def swap_room(self, name: str, old: str | None, text: str | None, ttl: float) -> bool:
+        """Write a room, or delete it if ``text`` is None, provided that :meth:`room` would still say ``old``.
+
+        Nobody else's write comes between the comparison and ours.
+        """
         ...
 
     async def rooms(self) -> dict[str, str]:
@@ -139,6 +148,16 @@ class MemoryStore:
 
     async def delete_room(self, name: str) -> None:
         self._rooms.pop(name, self._clock())
+
+    async def swap_room(self, name: str, old: str | None, text: str | None, ttl: float) -> bool:
+        now = self._clock()
+        if self._rooms.get(name, now) != old:
+            return False
+        if text is None:
+            self._rooms.pop(name, now)
+        else:
+            self._rooms.put(name, text, now + ttl, now)
+        return True
 
     async def rooms(self) -> dict[str, str]:
         return self._rooms.items(self._clock())

@@ -6,7 +6,7 @@ from typing import Any
 
 import trio
 
-from sfu.romm.port import RommUnavailable, RoomRecord, TokenRefused, Verified
+from sfu.romm.port import RommUnavailable, RoomRecord, RoomTaken, TokenRefused, Verified
 
 
 class MemoryRomm:
@@ -33,13 +33,20 @@ class MemoryRomm:
             self.used.add(token)
         return Verified(sub, None, "sfu:write" if kind == "once" else "sfu:read")
 
-    async def upsert_room(self, record: RoomRecord) -> None:
+    async def upsert_room(self, record: RoomRecord, *, if_absent: bool = False) -> None:
         await self._answer("upsert", record.room_name)
+        there = self.rooms.get(record.room_name)
+        if there is not None:
+            nobodys = there.node_id is None
+            if (nobodys and if_absent) or (not nobodys and there.node_id != record.node_id):
+                raise RoomTaken("room exists")
         self.rooms[record.room_name] = record
 
-    async def delete_room(self, room_name: str) -> None:
+    async def delete_room(self, room_name: str, *, node_id: str | None = None) -> None:
         await self._answer("delete", room_name)
-        self.rooms.pop(room_name, None)
+        there = self.rooms.get(room_name)
+        if there is not None and node_id in (None, there.node_id):
+            del self.rooms[room_name]
 
     async def resolve_room(self, room_name: str) -> RoomRecord | None:
         await self._answer("resolve", room_name)
