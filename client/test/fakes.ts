@@ -54,13 +54,19 @@ export class FakeIo {
   /** Refuse the connection of clients with these tokens. */
   readonly refused = new Set<string>();
   connects = 0;
+  /** Servers that were connected to. */
+  readonly urls: string[] = [];
+  /** Servers that do not answer. */
+  readonly dead = new Set<string>();
   readonly #listeners = new Map<string, ((...args: any[]) => void)[]>();
   #connected = false;
   #active = false;
   #options: IoOptions | null = null;
+  #url = "";
 
-  readonly factory: IoFactory = (_url, options) => {
+  readonly factory: IoFactory = (url, options) => {
     this.#options = options;
+    this.#url = url;
     const outer = this;
     const socket: SocketLike = {
       get id() {
@@ -94,6 +100,8 @@ export class FakeIo {
 
   /** What the library does on `connect()` and on its own retries. */
   connect(): void {
+    if (this.dead.has(this.#url)) return;
+    this.urls.push(this.#url);
     this.#options?.auth((data) => {
       const token = data["token"];
       this.tokens.push(token);

@@ -13,7 +13,7 @@ import { FakeHandler } from "mediasoup-client/handlers/FakeHandler";
 
 import { FakeClock, FakeIo, settle } from "./fakes.js";
 import { REJOIN_ATTEMPTS, REJOIN_DELAY } from "../src/netplay/session.js";
-import { HANGUP_DELAY } from "../src/netplay/signaling.js";
+import { HANGUP_DELAY, REQUEST_TIMEOUT } from "../src/netplay/signaling.js";
 import { NetplaySession } from "../src/netplay/index.js";
 
 class FakeDevice extends Device {
@@ -312,9 +312,84 @@ test("a refused join leaves nothing behind", async () => {
   await assert.rejects(session.join({ name: "R" }), { message: "bad password" });
   assert.equal(session.state, "lobby");
   assert.equal(session.room, null);
-  io.answers.set("join-room", () => [null, { redirect: "http://other", room_name: "R" }]);
+  io.answers.set("join-room", () => [null, { redirect: "ftp://other", room_name: "R" }]);
   await assert.rejects(session.join({ name: "R" }));
   assert.equal(session.state, "lobby");
+  await session.close();
+});
+
+/** A server of a group whose room is at `http://other`. */
+async function redirected(): Promise<Rig> {
+  const made = await rig();
+  const inside = made.io.answers.get("join-room");
+  made.io.answers.set("join-room", (payload) =>
+    made.io.urls.at(-1) === "http://other"
+      ? inside?.(payload)
+      : [null, { redirect: "http://other", room_name: "R", nodeId: "b" }],
+  );
+  return made;
+}
+
+test("a room on another server of the group is joined there; leaving it leads home", async () => {
+  const { session, io, left, states } = await redirected();
+  await session.join({ name: "R" });
+  await quiet();
+  assert.deepEqual(io.urls, ["http://server", "http://other"]);
+  assert.equal(session.state, "room");
+  assert.equal(session.room?.me?.id, "bob");
+  assert.equal(session.media?.counters.builds, 1);
+  const capabilities = io.names().filter((name) => name === "sfu-get-router-rtp-capabilities");
+  assert.equal(capabilities.length, 2); // that server may have other codecs
+  await session.leave();
+  await quiet();
+  assert.deepEqual(io.urls, ["http://server", "http://other", "http://server"]);
+  assert.equal(session.state, "lobby");
+  assert.deepEqual(left, ["left"]);
+  assert.ok(!states.includes("rejoining"));
+  await session.close();
+});
+
+test("a link that is lost away from home is made again there", async () => {
+  const { session, io, states } = await redirected();
+  await session.join({ name: "R" });
+  await quiet();
+  io.drop();
+  io.connect();
+  await quiet();
+  assert.deepEqual(io.urls, ["http://server", "http://other", "http://other"]);
+  assert.deepEqual(states.slice(-2), ["rejoining", "room"]);
+  assert.equal(session.media?.counters.builds, 2);
+  await session.close();
+});
+
+test("a rejoin that is sent to another server builds everything anew there", async () => {
+  const { session, io } = await guest();
+  const inside = io.answers.get("join-room");
+  io.answers.set("join-room", (payload) =>
+    io.urls.at(-1) === "http://other" ? inside?.(payload) : [null, { redirect: "http://other" }],
+  );
+  io.drop();
+  io.sent.length = 0;
+  io.connect();
+  await quiet();
+  assert.deepEqual(io.urls.slice(1), ["http://server", "http://other"]);
+  assert.equal(session.state, "room");
+  assert.equal(io.names().filter((name) => name === "join-room").length, 2);
+  assert.equal(session.media?.counters.builds, 1); // of the new media
+  await session.close();
+});
+
+test("a server that the room is said to be on, and does not answer, fails the join and leads home", async () => {
+  const { session, io, clock } = await redirected();
+  io.dead.add("http://other");
+  const join = assert.rejects(session.join({ name: "R" }));
+  await quiet();
+  clock.advance(REQUEST_TIMEOUT);
+  await join;
+  await quiet();
+  assert.deepEqual(io.urls, ["http://server", "http://server"]);
+  assert.equal(session.state, "lobby");
+  assert.equal(session.room, null);
   await session.close();
 });
 

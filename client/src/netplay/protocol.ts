@@ -260,6 +260,18 @@ export function parseNoticeId(value: unknown): string | null {
   return text(record(value)?.["id"]);
 }
 
+/**
+ * Where an acknowledgement of `join-room` sends us: the server of the group that has the room; null if it does not.
+ * Only http and https count, and from an https page only https.
+ */
+export function parseRedirect(value: unknown, home: string): string | null {
+  const url = text(record(value)?.["redirect"]);
+  if (url === null || !URL.canParse(url)) return null;
+  const secure = URL.canParse(home) && new URL(home).protocol === "https:";
+  const { protocol } = new URL(url);
+  return protocol === "https:" || (protocol === "http:" && !secure) ? url : null;
+}
+
 /** The `reason` of a notice such as `room-closed`. */
 export function parseReason(value: unknown): string | null {
   return text(record(value)?.["reason"]);

@@ -32,6 +32,7 @@ import {
   parseNoticeId,
   parseProducer,
   parseReason,
+  parseRedirect,
   parseRooms,
 } from "./protocol.js";
 import { type RoomView, emptyRoom, withSlot, withUsers } from "./room.js";
@@ -131,6 +132,7 @@ export class NetplaySession extends Emitter<SessionEvents> {
   #sampler: StatsSampler | null = null;
   #inputs: InputPipeline | null = null;
   #stats: LiveStats | null = null;
+  #moving = false;
 
   constructor(options: SessionOptions) {
     super();
@@ -234,12 +236,13 @@ export class NetplaySession extends Emitter<SessionEvents> {
           input_mode: "unorderedRelay",
           ...(spectator ? { is_spectator: true } : {}),
         };
-        const answer = await this.#signaling.request("join-room", {
-          extra,
-          password: options.password ?? null,
-        });
-        if (typeof (answer as { redirect?: unknown } | null)?.redirect === "string") {
-          throw new RequestError("This room is on another server of the group.", "refused", answer);
+        const join = (): Promise<unknown> =>
+          this.#signaling.request("join-room", { extra, password: options.password ?? null });
+        let answer = await join();
+        const elsewhere = parseRedirect(answer, this.#options.url);
+        if (elsewhere !== null) {
+          await this.#moveTo(elsewhere);
+          answer = await join();
         }
         this.#users(answer);
       },
@@ -308,12 +311,13 @@ export class NetplaySession extends Emitter<SessionEvents> {
     this.#room = emptyRoom(name);
     this.#membership = membership;
     try {
-      const device = await this.#loadDevice();
+      await this.#loadDevice(); // before we take a seat: a browser that cannot play needs none
       await membership.enter();
-      this.#startMedia(device);
+      this.#startMedia(await this.#loadDevice());
     } catch (error) {
+      if ((this.#room?.me ?? null) !== null) this.#signaling.notify("leave-room", {});
       this.#forget();
-      this.#enter(this.#signaling.connected ? "lobby" : "offline");
+      this.#goHome();
       throw error;
     }
     this.#enter("room");
@@ -333,7 +337,12 @@ export class NetplaySession extends Emitter<SessionEvents> {
         await membership?.enter();
         this.#enter("room");
         if (this.#room !== null && this.#hostIsGone(this.#room)) this.#hostLeft(this.#room);
-        else await this.#media?.rebuild();
+        else if (this.#device !== null) await this.#media?.rebuild();
+        else {
+          const device = await this.#loadDevice();
+          this.#stopMedia();
+          this.#startMedia(device);
+        }
         return;
       } catch (error) {
         problem = error instanceof Error ? error.message : String(error);
@@ -392,7 +401,9 @@ export class NetplaySession extends Emitter<SessionEvents> {
   /** Take in the member list that an acknowledgement of `join-room` carries. */
   #users(answer: unknown): void {
     const users = (answer as { users?: unknown } | null)?.users;
-    if (users !== undefined) this.#fold((room) => withUsers(room, users, this.#signaling.socketId));
+    if (users === undefined)
+      throw new RequestError("The server does not let us into this room.", "refused", answer);
+    this.#fold((room) => withUsers(room, users, this.#signaling.socketId));
   }
 
   #fold(change: (room: RoomView) => RoomView): void {
@@ -432,17 +443,44 @@ export class NetplaySession extends Emitter<SessionEvents> {
 
   #out(reason: LeaveReason, message: string): void {
     this.#forget();
-    this.#enter(this.#signaling.connected ? "lobby" : "offline");
+    this.#goHome();
     this.emit("left", { reason, message });
   }
 
-  #forget(): void {
+  /** Out of the room, and back to our own server if the room was on another one. */
+  #goHome(): void {
+    const { state, url } = this.#signaling;
+    const away = url !== this.#options.url && (state === "connected" || state === "connecting");
+    this.#enter(state === "connected" && !away ? "lobby" : "offline");
+    if (!away) return;
+    this.#moveTo(this.#options.url).catch((error: unknown) => {
+      this.emit("trouble", error instanceof Error ? error : new Error(String(error)));
+    });
+  }
+
+  /** Go on at another server of the group, which may know other codecs. @throws RequestError */
+  async #moveTo(url: string): Promise<void> {
+    this.#device = null;
+    this.#moving = true;
+    try {
+      await this.#signaling.moveTo(url);
+    } finally {
+      this.#moving = false;
+    }
+    if (this.#membership === null) this.#enter("lobby");
+  }
+
+  #stopMedia(): void {
     this.#sampler?.stop();
     this.#sampler = null;
     this.#media?.close();
     this.#media = null;
     this.#inputs?.clear();
     this.#inputs = null;
+  }
+
+  #forget(): void {
+    this.#stopMedia();
     this.#hostId = null;
     this.#stats = null;
     this.#membership = null;
@@ -453,6 +491,7 @@ export class NetplaySession extends Emitter<SessionEvents> {
 
   #linkUp(first: boolean): void {
     this.#signaling.notify("request-room-list", {});
+    if (this.#moving) return; // whoever moves us goes on from here
     if (first || this.#membership === null) this.#enter("lobby");
     else if (this.#state === "room" || this.#state === "rejoining") void this.#rejoin();
   }

@@ -94,6 +94,7 @@ export interface SignalingOptions {
 export class Signaling extends Emitter<SignalingEvents> {
   readonly #options: SignalingOptions;
   readonly #clock: Clock;
+  #url: string;
   #socket: SocketLike | null = null;
   #state: LinkState = "idle";
   #refusals = 0;
@@ -108,6 +109,12 @@ export class Signaling extends Emitter<SignalingEvents> {
     super();
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#url = options.url;
+  }
+
+  /** The server we are connected to, or connecting. */
+  get url(): string {
+    return this.#url;
   }
 
   get state(): LinkState {
@@ -154,6 +161,22 @@ export class Signaling extends Emitter<SignalingEvents> {
     return settled;
   }
 
+  /**
+   * Go on at another server of the group. Nothing comes from the old one any more.
+   * @throws RequestError as {@link connect} does.
+   */
+  moveTo(url: string): Promise<void> {
+    if (this.#state === "closed") return this.connect();
+    this.#clock.clearTimeout(this.#retry);
+    const old = this.#socket;
+    this.#socket = null;
+    old?.disconnect();
+    this.#url = url;
+    this.#renew = false;
+    this.#enter("connecting");
+    return this.connect();
+  }
+
   /** The same user continues on another connection: the end of this one, which is about to come, is final. */
   giveWay(): void {
     this.#givingWay = true;
@@ -164,8 +187,9 @@ export class Signaling extends Emitter<SignalingEvents> {
     this.#clock.clearTimeout(this.#retry);
     if (this.#state === "closed") return;
     this.#enter("closed");
-    this.#socket?.disconnect();
+    const socket = this.#socket;
     this.#socket = null;
+    socket?.disconnect();
     this.clear();
   }
 
@@ -202,8 +226,8 @@ export class Signaling extends Emitter<SignalingEvents> {
   }
 
   #makeSocket(): SocketLike {
-    const { url, io, token, transports } = this.#options;
-    const socket = io(url.replace(/\/+$/, ""), {
+    const { io, token, transports } = this.#options;
+    const socket = io(this.#url.replace(/\/+$/, ""), {
       autoConnect: false,
       forceNew: true,
       auth: (answer) => {
@@ -217,7 +241,9 @@ export class Signaling extends Emitter<SignalingEvents> {
       },
       ...(transports === undefined ? {} : { transports }),
     });
+    const isOurs = (): boolean => this.#socket === socket;
     socket.on("connect", () => {
+      if (!isOurs()) return;
       const first = !this.#connectedBefore;
       this.#connectedBefore = true;
       this.#refusals = 0;
@@ -226,7 +252,7 @@ export class Signaling extends Emitter<SignalingEvents> {
       this.emit("connected", { first });
     });
     socket.on("connect_error", (error: Error) => {
-      if (this.#state === "closed") return;
+      if (!isOurs()) return;
       if (socket.active) {
         this.#enter("connecting"); // the network is down; the library tries again by itself
         return;
@@ -242,12 +268,14 @@ export class Signaling extends Emitter<SignalingEvents> {
       this.#retry = this.#clock.setTimeout(() => socket.connect(), REFUSAL_DELAY * 2 ** (this.#refusals - 1));
     });
     socket.on("disconnect", (reason: string) => {
-      if (this.#state === "closed") return;
+      if (!isOurs()) return;
       if (reason === "io server disconnect") this.#hungUp(socket);
       else this.#enter("connecting");
     });
     for (const event of SERVER_EVENTS) {
-      socket.on(event, (payload: unknown) => this.emit("message", { event, payload }));
+      socket.on(event, (payload: unknown) => {
+        if (isOurs()) this.emit("message", { event, payload });
+      });
     }
     return socket;
   }
