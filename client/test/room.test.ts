@@ -10,6 +10,7 @@ import {
   parseMembers,
   parseNoticeId,
   parseProducer,
+  parseRedirect,
   parseRooms,
   parseSlotChange,
 } from "../src/netplay/protocol.js";
@@ -146,4 +147,15 @@ test("producers come with or without kind and label, ids bare or wrapped", () =>
   assert.equal(parseId("p"), "p");
   assert.equal(parseId({ id: "p" }), "p");
   assert.equal(parseId(""), null);
+});
+
+test("a redirect leads to web servers only, and never from https to http", () => {
+  const to = (redirect: unknown, home = "http://a"): string | null => parseRedirect({ redirect }, home);
+  assert.equal(to("http://b:3001"), "http://b:3001");
+  assert.equal(to("https://b"), "https://b");
+  assert.equal(to("https://b", "https://a"), "https://b");
+  assert.equal(to("http://b", "https://a"), null);
+  for (const nonsense of ["", "b", "javascript:alert(1)", "ftp://b", 5, null, {}])
+    assert.equal(to(nonsense), null);
+  assert.equal(parseRedirect(null, "http://a"), null);
 });
