@@ -55,7 +55,15 @@ class Ended:
 class Daemon:
     """One running daemon. Blocking; every call is short except :meth:`stop`."""
 
-    def __init__(self, *, workers: int, port: int, media_port: int, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        workers: int,
+        port: int,
+        media_port: int,
+        options: tuple[str, ...] = (),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.workers = workers
         self.port = port
         self.media_port = media_port
@@ -76,7 +84,7 @@ class Daemon:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
-            env=environment(),
+            env=environment() | dict(variables or {}),
         )
 
     @property
@@ -223,11 +231,15 @@ def free_ports(workers: int) -> tuple[int, int]:
             return port, port + 1
 
 
-def start_daemon(workers: int = 1, options: tuple[str, ...] = ()) -> Daemon:
-    """Start one and wait until it is ready."""
+def start_daemon(
+    workers: int = 1, options: tuple[str, ...] = (), variables: Mapping[str, str] | None = None
+) -> Daemon:
+    """Start one, with environment variables of its own, and wait until it is ready."""
     for attempt in range(START_ATTEMPTS):
         port, media_port = free_ports(workers)
-        daemon = Daemon(workers=workers, port=port, media_port=media_port, options=options)
+        daemon = Daemon(
+            workers=workers, port=port, media_port=media_port, options=options, variables=variables
+        )
         try:
             daemon.wait_ready()
         except StartFailed as error:
@@ -248,9 +260,11 @@ def _finish(daemon: Daemon) -> None:
 
 
 @contextlib.contextmanager
-def running_daemon(workers: int = 1, options: tuple[str, ...] = ()) -> Iterator[Daemon]:
+def running_daemon(
+    workers: int = 1, options: tuple[str, ...] = (), variables: Mapping[str, str] | None = None
+) -> Iterator[Daemon]:
     """A daemon for the length of a block."""
-    daemon = start_daemon(workers, options)
+    daemon = start_daemon(workers, options, variables)
     try:
         yield daemon
     finally:
@@ -258,9 +272,11 @@ def running_daemon(workers: int = 1, options: tuple[str, ...] = ()) -> Iterator[
 
 
 @contextlib.asynccontextmanager
-async def open_daemon(workers: int = 1, options: tuple[str, ...] = ()) -> AsyncIterator[Daemon]:
+async def open_daemon(
+    workers: int = 1, options: tuple[str, ...] = (), variables: Mapping[str, str] | None = None
+) -> AsyncIterator[Daemon]:
     """The same without holding up Trio's loop."""
-    daemon = await trio.to_thread.run_sync(start_daemon, workers, options)
+    daemon = await trio.to_thread.run_sync(start_daemon, workers, options, variables)
     try:
         yield daemon
     finally:
