@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfu.rooms import Refused, parse_extra_untrusted
-from sfu.rooms.extra import MAX_EXTRA_BYTES, MAX_EXTRA_KEYS, SERVER_KEYS
+from sfu.rooms.extra import SERVER_KEYS
+from sfu.rooms.limits import DEFAULT_LIMITS
 from sfu.rooms.names import (
-    MAX_NAME_LENGTH,
     parse_max_players_untrusted,
     parse_mode_untrusted,
     parse_password_untrusted,
@@ -57,12 +57,12 @@ def test_any_extra_is_cleaned_or_refused(value: Any) -> None:
         assert refusal.error == "invalid"
         return
     assert extra.room_name == extra.room_name.strip()
-    assert 1 <= len(extra.room_name) <= MAX_NAME_LENGTH
+    assert 1 <= len(extra.room_name) <= DEFAULT_LIMITS.room_name_length
     assert not SERVER_KEYS & extra.fields.keys()
-    assert len(extra.fields) <= MAX_EXTRA_KEYS
+    assert len(extra.fields) <= DEFAULT_LIMITS.extra_keys
     encoded = msgspec.json.encode(extra.fields)
     assert msgspec.json.decode(encoded) == extra.fields
-    assert len(encoded) <= 8 * MAX_EXTRA_BYTES
+    assert len(encoded) <= 8 * DEFAULT_LIMITS.extra_bytes
     assert parse_extra_untrusted(dict(extra.fields)).fields == extra.fields
     room = RoomSettings.from_extra(extra.fields, 4, "")
     msgspec.json.encode([room.game(), room.game_id, room.sync_config, room.netplay_mode, room.room_phase])

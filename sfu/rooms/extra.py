@@ -11,20 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from sfu.rooms.limits import DEFAULT_LIMITS, RoomLimits
 from sfu.rooms.names import Refused, parse_room_name_untrusted
 from sfu.rooms.slots import SPECTATOR, wanted_slot
 
 Json: TypeAlias = Any
 """A value that JSON can carry."""
-
-MAX_EXTRA_KEYS = 64
-"""Keys at the top level."""
-
-MAX_EXTRA_DEPTH = 8
-"""Objects and arrays inside one another, the extra itself included."""
-
-MAX_EXTRA_BYTES = 8192
-"""UTF-8 bytes of all keys and strings plus eight for every other value."""
 
 MAX_SAFE_INTEGER = 2**53 - 1
 """The largest whole number that a browser keeps exactly."""
@@ -53,14 +45,14 @@ class Extra:
     """The client's own keys with bounded JSON values, in its order; ``room_name`` is the trimmed one."""
 
 
-def parse_extra_untrusted(value: object) -> Extra:
+def parse_extra_untrusted(value: object, limits: RoomLimits = DEFAULT_LIMITS) -> Extra:
     """Clean an ``extra``; :class:`Refused` ``invalid`` if it has no usable room name or is out of bounds."""
     if not isinstance(value, dict):
         raise Refused("invalid")
-    room_name = parse_room_name_untrusted(value.get("room_name"))
-    if len(value) > MAX_EXTRA_KEYS:
+    room_name = parse_room_name_untrusted(value.get("room_name"), limits)
+    if len(value) > limits.extra_keys:
         raise Refused("invalid")
-    check_json_untrusted(value, max_bytes=MAX_EXTRA_BYTES, max_depth=MAX_EXTRA_DEPTH)
+    check_json_untrusted(value, max_bytes=limits.extra_bytes, max_depth=limits.extra_depth)
     fields = {key: item for key, item in value.items() if key not in SERVER_KEYS}
     fields["room_name"] = room_name
     wanted = SPECTATOR if value.get("is_spectator") is True else wanted_slot(value.get("player_slot"))

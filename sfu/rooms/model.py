@@ -40,6 +40,7 @@ from sfu.rooms.effects import (
     UsersUpdated,
 )
 from sfu.rooms.extra import Extra
+from sfu.rooms.limits import DEFAULT_LIMITS, RoomLimits
 from sfu.rooms.names import Mode, Refused, same_password
 from sfu.rooms.pace import Deadlines, Due, Pace, Timer
 from sfu.rooms.room import Member, Room
@@ -55,14 +56,6 @@ ROOMS_INTERVAL = 0.25
 MAX_ROOMS_INTERVAL = 10.0
 """The same at most, however large the list and the audience."""
 
-MAX_ROOMS = 10_000
-
-MAX_LISTED = 500
-"""Rooms in ``rooms-updated``, the newest: everyone gets it, whatever their link."""
-
-MAX_SPECTATORS = 1000
-"""Per room. Spectators never take a player's seat."""
-
 MAX_OLD_SOCKETS = 4
 """Earlier sockets of one member whose media may still run; beyond it the oldest closes early."""
 
@@ -76,12 +69,17 @@ class Rooms:
         self,
         new_id: Callable[[], str],
         *,
+        wall_ms: Callable[[float], int],
         allow_takeover: bool = True,
         takeover_grace: float = 30.0,
+        limits: RoomLimits = DEFAULT_LIMITS,
     ) -> None:
-        """``new_id`` makes unique room ids. ``takeover_grace`` is the silence in seconds, 0 for none, after
+        """``new_id`` makes unique room ids. ``wall_ms`` turns a time of the monotonic clock into
+        milliseconds since 1970, for clients. ``takeover_grace`` is the silence in seconds, 0 for none, after
         which a user's connected socket may be replaced by another one of the same user."""
         self._new_id = new_id
+        self._wall_ms = wall_ms
+        self.limits = limits
         self._allow_takeover = allow_takeover
         self._takeover_grace = takeover_grace
         self._rooms: dict[str, Room] = {}
@@ -126,10 +124,40 @@ class Rooms:
             return None
         return member.socket_id
 
+    def state_for(self, socket_id: str, room_name: str) -> dict[str, Any]:
+        """The value of a ``request-room-state`` ack; raises :class:`Refused`."""
+        room = self._rooms.get(room_name)
+        if room is None:
+            raise Refused("no such room")
+        place = self._places.get(socket_id)
+        if place is None or place[0] is not room:
+            raise Refused("not in room")
+        return room.welcome(place[1])
+
+    def signal_target(self, socket_id: str, target: object, room_name: object) -> str | None:
+        """The socket that a ``webrtc-signal`` is for; None if it is to be dropped.
+
+        Signals stay within a room. ``host`` is whatever socket the room's owner is on now.
+        """
+        room = self.room_of(socket_id)
+        if room is None or not isinstance(target, str):
+            return None
+        if isinstance(room_name, str) and room_name.strip() not in ("", room.name):
+            return None
+        if target == "host":
+            owner = room.members[room.owner]
+            target = owner.socket_id if owner.connected else ""
+        return target if target != socket_id and self.room_of(target) is room else None
+
+    def http_room(self, room_name: str) -> dict[str, Any] | None:
+        """A room as HTTP answers describe it; None if there is none of this name."""
+        room = self._rooms.get(room_name)
+        return room.http_view() if room is not None else None
+
     def listing(self) -> list[dict[str, Any]]:
         """The payload of ``rooms-updated``: rooms that have a player, in the order of opening."""
         newest = (room.list_entry() for room in reversed(self._rooms.values()) if room.player_count)
-        return list(islice(newest, MAX_LISTED))[::-1]
+        return list(islice(newest, self.limits.listed_rooms))[::-1]
 
     def pace_listing(self, interval: float) -> None:
         """Let ``rooms-updated`` go out less often: the list has become costly. In seconds, within bounds."""
@@ -162,7 +190,7 @@ class Rooms:
         """Raise :class:`Refused` if opening this room would be refused as things stand."""
         room = self._rooms.get(name)
         if room is None:
-            if len(self._rooms) >= MAX_ROOMS:
+            if len(self._rooms) >= self.limits.rooms:
                 raise Refused("too many rooms")
             return
         member = room.members.get(caller.userid)
@@ -331,9 +359,8 @@ class Rooms:
             return True
         return rival_seen is not None and now - rival_seen > self._takeover_grace
 
-    @staticmethod
-    def _check_spectators(room: Room, held: int | None, slot: int) -> None:
-        if slot == SPECTATOR and held != SPECTATOR and room.spectator_count >= MAX_SPECTATORS:
+    def _check_spectators(self, room: Room, held: int | None, slot: int) -> None:
+        if slot == SPECTATOR and held != SPECTATOR and room.spectator_count >= self.limits.spectators:
             raise Refused("room full")
 
     def _admit(self, room: Room, caller: Caller, extra: Extra, slot: int) -> Member:

@@ -11,16 +11,14 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-MAX_NAME_LENGTH = 64
-"""Code points in a room name, after trimming."""
-
-MAX_PASSWORD_LENGTH = 256
-"""Code points in a room password."""
+from sfu.rooms.limits import DEFAULT_LIMITS, RoomLimits
 
 MAX_PLAYERS = 8
 """Seats that a room can have; slot 8 means spectator, so slots are 0 to 7."""
 
 DEFAULT_PLAYERS = 4
+
+_MAX_DIGITS = 64
 
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -53,23 +51,23 @@ class Phase(StrEnum):
 _MODES: dict[object, Mode] = {mode.value: mode for mode in Mode} | dict(enumerate(Mode))
 
 
-def parse_room_name_untrusted(value: object) -> str:
-    """Trim a room name: 1 to 64 code points, no controls, line separators or bidirectional overrides."""
+def parse_room_name_untrusted(value: object, limits: RoomLimits = DEFAULT_LIMITS) -> str:
+    """Trim a room name: ``room_name_length`` at most, no controls, line separators or bidirectional overrides."""
     if not isinstance(value, str):
         raise Refused("invalid")
     name = value.strip()
-    if not 1 <= len(name) <= MAX_NAME_LENGTH:
+    if not 1 <= len(name) <= limits.room_name_length:
         raise Refused("invalid")
     if any(unicodedata.category(char) in _REFUSED_CATEGORIES or char in _BIDI_CONTROLS for char in name):
         raise Refused("invalid")
     return name
 
 
-def parse_password_untrusted(value: object) -> str:
+def parse_password_untrusted(value: object, limits: RoomLimits = DEFAULT_LIMITS) -> str:
     """The password of a new room; none and the empty string both mean an open room."""
     if value is None:
         return ""
-    if not isinstance(value, str) or len(value) > MAX_PASSWORD_LENGTH:
+    if not isinstance(value, str) or len(value) > limits.password_length:
         raise Refused("invalid")
     return value
 
@@ -80,7 +78,7 @@ def parse_max_players_untrusted(value: object) -> int:
         return DEFAULT_PLAYERS
     number = whole_number(value)
     if number is None and isinstance(value, str) and value.isascii() and value.strip().isdigit():
-        number = int(value) if len(value) <= MAX_NAME_LENGTH else None
+        number = int(value) if len(value) <= _MAX_DIGITS else None
     if number is None or not 1 <= number <= MAX_PLAYERS:
         raise Refused("invalid")
     return number
@@ -106,7 +104,7 @@ def whole_number(value: object) -> int | None:
 
 def same_password(expected: str, given: object) -> bool:
     """Compare in constant time. Only a string can be right."""
-    if not isinstance(given, str) or len(given) > MAX_PASSWORD_LENGTH:
+    if not isinstance(given, str):
         return False
     return hmac.compare_digest(
         expected.encode("utf-8", "surrogatepass"), given.encode("utf-8", "surrogatepass")

@@ -220,6 +220,23 @@ class Room:
             **self.settings.game(),
         }
 
+    def http_view(self) -> dict[str, Any]:
+        """The ``room`` in answers to ``POST /create`` and ``/join``."""
+        settings = self.settings
+        return {
+            "room_name": self.name,
+            "current": self.player_count,
+            "max": settings.max_players,
+            "hasPassword": bool(settings.password),
+            "netplay_mode": settings.netplay_mode,
+            "room_phase": settings.room_phase,
+            "sync_config": settings.sync_config,
+            "spectator_mode": settings.spectator_mode,
+            "game_id": settings.game_id,
+            "rom_hash": settings.rom_hash,
+            "core_type": settings.core_type,
+        }
+
     def details(self) -> dict[str, Any]:
         """What a cluster-wide list tells about the room besides name, counts, password and node."""
         settings = self.settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ class Core:
         self.romm = romm
         self.rooms = Rooms(
             lambda: str(uuid.uuid4()),
+            wall_ms=lambda now: round((time.time() + now - trio.current_time()) * 1000),
             allow_takeover=settings.allow_takeover,
             takeover_grace=settings.takeover_grace,
         )

@@ -4,14 +4,8 @@ from typing import Any
 
 import pytest
 
-from sfu.rooms.extra import (
-    MAX_EXTRA_BYTES,
-    MAX_EXTRA_DEPTH,
-    MAX_EXTRA_KEYS,
-    SERVER_KEYS,
-    check_json_untrusted,
-    parse_extra_untrusted,
-)
+from sfu.rooms.extra import SERVER_KEYS, check_json_untrusted, parse_extra_untrusted
+from sfu.rooms.limits import DEFAULT_LIMITS
 from sfu.rooms.names import Refused
 
 
@@ -83,28 +77,28 @@ def test_what_is_not_plain_json_with_a_room_name_is_invalid(value: Any) -> None:
 
 
 def test_the_number_of_keys_is_bounded() -> None:
-    fields: dict[str, Any] = {"room_name": "R"} | {f"k{n}": n for n in range(MAX_EXTRA_KEYS - 1)}
+    fields: dict[str, Any] = {"room_name": "R"} | {f"k{n}": n for n in range(DEFAULT_LIMITS.extra_keys - 1)}
     parse_extra_untrusted(fields)
     with pytest.raises(Refused):
         parse_extra_untrusted(fields | {"more": 1})
 
 
 def test_the_depth_is_bounded_however_deep_it_gets() -> None:
-    parse_extra_untrusted({"room_name": "R", "x": nested(MAX_EXTRA_DEPTH - 1)})
-    for depth in (MAX_EXTRA_DEPTH, 100_000):
+    parse_extra_untrusted({"room_name": "R", "x": nested(DEFAULT_LIMITS.extra_depth - 1)})
+    for depth in (DEFAULT_LIMITS.extra_depth, 100_000):
         with pytest.raises(Refused):
             parse_extra_untrusted({"room_name": "R", "x": nested(depth)})
 
 
 def test_the_bytes_are_bounded_and_count_as_utf8() -> None:
-    spare = MAX_EXTRA_BYTES - 100
+    spare = DEFAULT_LIMITS.extra_bytes - 100
     parse_extra_untrusted({"room_name": "R", "x": "a" * spare})
     parse_extra_untrusted({"room_name": "R", "x": "ü" * (spare // 2)})
-    for text in ("a" * MAX_EXTRA_BYTES, "ü" * spare):
+    for text in ("a" * DEFAULT_LIMITS.extra_bytes, "ü" * spare):
         with pytest.raises(Refused):
             parse_extra_untrusted({"room_name": "R", "x": text})
     with pytest.raises(Refused):
-        parse_extra_untrusted({"room_name": "R", "x": [0] * MAX_EXTRA_BYTES})
+        parse_extra_untrusted({"room_name": "R", "x": [0] * DEFAULT_LIMITS.extra_bytes})
 
 
 def test_scalars_pass_the_check() -> None:

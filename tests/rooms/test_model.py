@@ -12,6 +12,7 @@ from sfu.rooms import (
     CloseRoom,
     DropSocket,
     RegistryChanged,
+    RoomLimits,
     RoomsUpdated,
     UsersUpdated,
     model,
@@ -106,8 +107,8 @@ def test_an_owner_who_lost_its_socket_reconnects_by_opening_again(world: World) 
     assert world.slots() == {"ann": 0, "bob": 1}
 
 
-def test_the_number_of_rooms_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "MAX_ROOMS", 1)
+def test_the_number_of_rooms_is_bounded() -> None:
+    world = World(limits=RoomLimits(rooms=1))
     world.open("ann")
     assert error(world.open("bob", "Q")) == "too many rooms"
     assert value(world.open("ann")) is None
@@ -174,8 +175,8 @@ def test_players_are_limited_and_spectators_are_not_in_their_way(world: World) -
     assert [row.get("is_spectator") for row in rows.values()] == [None, True, True, None, True]
 
 
-def test_spectators_have_a_cap_of_their_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "MAX_SPECTATORS", 1)
+def test_spectators_have_a_cap_of_their_own() -> None:
+    world = World(limits=RoomLimits(spectators=1))
     world.open("ann")
     world.join("sue", player_slot=8)
     assert error(world.join("tim", player_slot=8)) == "room full"
@@ -508,8 +509,8 @@ def test_rooms_without_players_are_not_listed(world: World) -> None:
     assert len(world.rooms) == 1
 
 
-def test_the_list_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "MAX_LISTED", 2)
+def test_the_list_is_bounded() -> None:
+    world = World(limits=RoomLimits(listed_rooms=2))
     for n in range(3):
         world.open(f"p{n}", f"R{n}")
     assert [entry["name"] for entry in world.rooms.listing()] == ["R1", "R2"]

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from sfu.rooms import names
+from sfu.rooms.limits import DEFAULT_LIMITS
 from sfu.rooms.names import Mode, Refused
 
 
@@ -26,7 +27,7 @@ def test_a_room_name_is_trimmed(given: str, clean: str) -> None:
         [],
         {},
         b"R",
-        "x" * (names.MAX_NAME_LENGTH + 1),
+        "x" * (DEFAULT_LIMITS.room_name_length + 1),
         "a\nb",
         "a\x00b",
         "a\u2028b",
@@ -45,7 +46,7 @@ def test_passwords_are_strings(given: Any, clean: str) -> None:
     assert names.parse_password_untrusted(given) == clean
 
 
-@pytest.mark.parametrize("given", [5, True, ["a"], "x" * (names.MAX_PASSWORD_LENGTH + 1)])
+@pytest.mark.parametrize("given", [5, True, ["a"], "x" * (DEFAULT_LIMITS.password_length + 1)])
 def test_other_passwords_are_invalid(given: Any) -> None:
     with pytest.raises(Refused):
         names.parse_password_untrusted(given)

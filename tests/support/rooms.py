@@ -33,7 +33,7 @@ class World:
 
     def __init__(self, **settings: Any) -> None:
         ids = itertools.count(1)
-        self.rooms = Rooms(lambda: f"room-{next(ids)}", **settings)
+        self.rooms = Rooms(lambda: f"room-{next(ids)}", wall_ms=lambda now: round(now * 1000), **settings)
         self.now = 1000.0
         self.last_seen: dict[str, float] = {}
 
