@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
@@ -11,11 +12,15 @@ class SignalingSettings:
     """Times in seconds, sizes in bytes. The defaults are the reference server's where clients can see them.
 
     Raises:
-        ValueError: a time or size that is not positive, or a path not of the form ``/…/``.
+        ValueError: a time or size that is not positive, a path not of the form ``/…/``, or a prefix that has
+            no place in a URL.
     """
 
     path: str = "/socket.io/"
     """Where Engine.IO lives."""
+    sid_prefix: str = ""
+    """What Engine.IO session ids begin with, so that a balancer can send all of a session to the node that
+    opened it: letters, digits, ``.``, ``_`` and ``-``."""
     ping_interval: float = 25.0
     """From a pong to the next ping."""
     ping_timeout: float = 20.0
@@ -70,6 +75,8 @@ class SignalingSettings:
     def __post_init__(self) -> None:
         if not (len(self.path) > 2 and self.path.startswith("/") and self.path.endswith("/")):
             raise ValueError(f"path must look like /socket.io/, not {self.path!r}")
+        if not re.fullmatch(r"[\w.-]*", self.sid_prefix, re.ASCII):
+            raise ValueError(f"sid_prefix must go into URLs as it is, not {self.sid_prefix!r}")
         for name in self.__slots__:
             value = getattr(self, name)
             if isinstance(value, int | float) and value <= 0:

@@ -23,7 +23,7 @@ from sfu.signaling.websocket import ServerWebSocket
 log = structlog.get_logger(__name__)
 
 SID_BYTES = 15
-"""Random bytes in a session id: 20 characters of URL-safe base64."""
+"""Random bytes in a session id: 20 characters of URL-safe base64, after the prefix."""
 
 T = TypeVar("T")
 
@@ -197,7 +197,8 @@ class EngineServer:
         return None
 
     async def _open(self, request: Request, link: Link) -> Session:
-        session = Session(secrets.token_urlsafe(SID_BYTES), link, self._settings, self._forget)
+        sid = self._settings.sid_prefix + secrets.token_urlsafe(SID_BYTES)
+        session = Session(sid, link, self._settings, self._forget)
         opening = encode_open(
             sid=session.sid,
             upgrades=["websocket"] if link is Link.POLLING else [],
