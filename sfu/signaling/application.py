@@ -16,6 +16,22 @@ class ConnectionRefused(Exception):
     """Raised by :meth:`Application.connect`: the client gets CONNECT_ERROR ``{"message": str(error)}``."""
 
 
+class NoAnswer(Exception):
+    """Raised by :meth:`Socket.emit_with_ack`: the client's acknowledgement will not come."""
+
+
+class AckTimeout(NoAnswer):
+    """It has not come in time."""
+
+
+class SocketGone(NoAnswer):
+    """The socket has ended."""
+
+
+class TooManyCalls(NoAnswer):
+    """Too many acknowledgements of this client are waited for; nothing was sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Handshake:
     """How a socket came in."""
@@ -31,11 +47,16 @@ class Handshake:
 
 
 class Socket(Protocol):
-    """One client in namespace ``/``."""
+    """One client in one namespace."""
 
     @property
     def id(self) -> str:
         """20 URL-safe base64 characters, unguessable."""
+        ...
+
+    @property
+    def namespace(self) -> str:
+        """The namespace, ``/`` or like ``/admin``."""
         ...
 
     @property
@@ -57,7 +78,32 @@ class Socket(Protocol):
         ...
 
     def emit_encoded(self, packet: EncodedEvent) -> None:
-        """Queue an event that was encoded once for many sockets."""
+        """Queue an event that was encoded once for many sockets.
+
+        Raises:
+            ValueError: it was encoded for another namespace.
+        """
+        ...
+
+    async def emit_with_ack(self, event: str, *args: object, timeout: float) -> Sequence[Any]:  # noqa: ASYNC109
+        """Queue an event and wait until the client acknowledges it.
+
+        The acknowledgement overtakes events that wait for their handler, so a handler may call its own
+        client.
+
+        Args:
+            event: name of the event.
+            args: what it carries, ``bytes`` included.
+            timeout: seconds to wait for the answer, at least 0.
+
+        Returns:
+            What the acknowledgement carries, ``bytes`` included.
+
+        Raises:
+            AckTimeout: no answer in time; one that comes later is ignored.
+            SocketGone: the socket has ended, or ended meanwhile.
+            TooManyCalls: too many such calls of this socket are under way.
+        """
         ...
 
     def disconnect(self) -> None:
@@ -66,7 +112,7 @@ class Socket(Protocol):
 
 
 class EncodedEvent(Protocol):
-    """An event encoded by ``encode_event(name, *args)``, opaque to the application."""
+    """An event encoded by ``encode_event(name, *args, namespace="/")``, opaque to the application."""
 
 
 class Ack(Protocol):
@@ -76,7 +122,7 @@ class Ack(Protocol):
 
 
 class Application(Protocol):
-    """The code that sockets talk to."""
+    """The code that the sockets of a namespace talk to."""
 
     async def connect(self, socket: Socket) -> None:
         """A client asks to connect. Raise :class:`ConnectionRefused` to turn it away."""

@@ -19,7 +19,7 @@ A whole server that echoes::
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -28,8 +28,7 @@ import trio
 
 from sfu.signaling.application import Application
 from sfu.signaling.connection import HttpConnection, is_trusted, linger
-from sfu.signaling.engineio.server import ClientGone, EngineServer, Ticket
-from sfu.signaling.engineio.session import Session
+from sfu.signaling.engineio.server import ClientGone, EngineServer, MakeHandler, Ticket
 from sfu.signaling.http import (
     HttpError,
     Mount,
@@ -41,7 +40,7 @@ from sfu.signaling.http import (
     error_response,
 )
 from sfu.signaling.settings import SignalingSettings
-from sfu.signaling.socketio.connection import Connection
+from sfu.signaling.socketio.connection import socketio_handler
 from sfu.signaling.websocket import accept_websocket, handshake_fault, is_upgrade
 
 log = structlog.get_logger(__name__)
@@ -53,29 +52,45 @@ async def serve_http(
     listeners: Sequence[trio.abc.Listener[trio.abc.Stream]],
     *,
     application: Application | None = None,
+    namespaces: Mapping[str, Application] | None = None,
+    engine_handler: MakeHandler | None = None,
     routes: Sequence[Route] = (),
     mounts: Sequence[Mount] = (),
     static: StaticFolder | None = None,
     settings: SignalingSettings | None = None,
     task_status: trio.TaskStatus[FrontDoor] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until cancelled. Then listeners close, clients are told, the application says goodbye to each,
-    and within ``shutdown_timeout`` all is over.
+    """Serve until cancelled. Then clients are told, listeners close, the application says goodbye to each
+    socket, and within ``shutdown_timeout`` all is over.
 
     Args:
         listeners: what to accept from; closed at the end.
-        application: what Socket.IO clients talk to; without it there is no Engine.IO.
+        application: what Socket.IO clients of namespace ``/`` talk to.
+        namespaces: the same for other namespaces, by name (``/admin``). The application of one may be that
+            of another. Without any, and without ``application``, there is no Socket.IO.
+        engine_handler: what Engine.IO sessions talk to instead of Socket.IO.
         routes: tried in order, before ``mounts``, before ``static``.
         mounts: handlers of whole prefixes.
         static: files for what is left.
         settings: limits and times.
         task_status: started with a :class:`FrontDoor` once connections are accepted.
+
+    Raises:
+        ValueError: a namespace that no client could name, two applications for one, or Socket.IO as well as
+            ``engine_handler``.
     """
     settings = settings or SignalingSettings()
+    applications = dict(namespaces or {})
+    if application is not None and applications.setdefault("/", application) is not application:
+        raise ValueError("two applications for namespace /")
+    if applications:
+        if engine_handler is not None:
+            raise ValueError("Socket.IO and another engine_handler")
+        engine_handler = socketio_handler(applications, settings)
     stop = trio.Event()
     async with trio.open_nursery() as outer:
         door = await outer.start(
-            _run_shielded, listeners, application, Router(routes, mounts), static, settings, stop
+            _run_shielded, listeners, engine_handler, Router(routes, mounts), static, settings, stop
         )
         task_status.started(door)
         try:
@@ -86,7 +101,7 @@ async def serve_http(
 
 async def _run_shielded(
     listeners: Sequence[trio.abc.Listener[trio.abc.Stream]],
-    application: Application | None,
+    engine_handler: MakeHandler | None,
     router: Router,
     static: StaticFolder | None,
     settings: SignalingSettings,
@@ -97,15 +112,16 @@ async def _run_shielded(
     """Hold cancellation off until clients have been told."""
     with trio.CancelScope(shield=True) as shield:
         async with trio.open_nursery() as nursery:
-            door = FrontDoor(application, router, static, settings, nursery)
+            door = FrontDoor(engine_handler, router, static, settings, nursery)
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
                     accepting.start_soon(door.accept_from, listener, nursery)
                 task_status.started(door)
                 await stop.wait()
+                shield.deadline = trio.current_time() + settings.shutdown_timeout
+                await door.end_sessions()
                 accepting.cancel_scope.cancel()
-            shield.deadline = trio.current_time() + settings.shutdown_timeout
-            door.shut_down()
+            door.shut()
 
 
 class FrontDoor:
@@ -113,7 +129,7 @@ class FrontDoor:
 
     def __init__(
         self,
-        application: Application | None,
+        engine_handler: MakeHandler | None,
         router: Router,
         static: StaticFolder | None,
         settings: SignalingSettings,
@@ -121,7 +137,7 @@ class FrontDoor:
     ) -> None:
         """
         Args:
-            application: None for a door without Engine.IO.
+            engine_handler: None for a door without Engine.IO.
             router: routes and mounts.
             static: files for what is left.
             settings: limits and times.
@@ -130,16 +146,13 @@ class FrontDoor:
         self._router = router
         self._static = static
         self._settings = settings
-        self._engine: EngineServer | None = None
-        if application is not None:
-
-            def make_connection(session: Session, request: Request) -> Connection:
-                return Connection(session, application, request, settings)
-
-            self._engine = EngineServer(settings, make_connection, nursery)
+        self._engine = None if engine_handler is None else EngineServer(settings, engine_handler, nursery)
         self._peers: Counter[str] = Counter()
         self._idle: set[trio.CancelScope] = set()
         self._closing = False
+        """Nobody is let in any more."""
+        self._shut = False
+        """Nobody is listened to any more."""
 
     @property
     def connection_count(self) -> int:
@@ -151,11 +164,16 @@ class FrontDoor:
         """Engine.IO sessions."""
         return 0 if self._engine is None else self._engine.session_count
 
-    def shut_down(self) -> None:
-        """End all sessions and idle connections; the rest end after their response."""
+    async def end_sessions(self) -> None:
+        """End all sessions. Until this returns, clients on long-polling may ask why, by a new connection if
+        need be; all else is refused."""
         self._closing = True
         if self._engine is not None:
-            self._engine.close_all()
+            await self._engine.close_all()
+
+    def shut(self) -> None:
+        """End idle connections; the rest end after their response."""
+        self._shut = True
         for scope in self._idle:
             scope.cancel()
 
@@ -186,7 +204,7 @@ class FrontDoor:
             await trio.aclose_forcefully(stream)
 
     def _has_room(self, peer: str) -> bool:
-        if self._closing or self.connection_count >= self._settings.max_connections:
+        if self._shut or self.connection_count >= self._settings.max_connections:
             return False
         limit = self._settings.max_connections_per_remote
         return limit is None or self._peers[peer] < limit or is_trusted(peer, self._settings)
@@ -214,7 +232,7 @@ class FrontDoor:
     def _while_open(self) -> Iterator[trio.CancelScope]:
         """A scope, still to be entered, that is cancelled when the door shuts."""
         scope = trio.CancelScope()
-        if self._closing:
+        if self._shut:
             scope.cancel()
         self._idle.add(scope)
         try:
@@ -236,6 +254,8 @@ class FrontDoor:
             await connection.respond(_preflight(request))
         elif self._engine is not None and request.path == self._settings.path:
             await self._engine.serve_untrusted(connection)
+        elif self._closing:
+            raise HttpError(503, "shutting down")
         else:
             body = await connection.read_body(self._settings.max_body)
             await connection.respond(await self._handle(replace(request, body=body)))

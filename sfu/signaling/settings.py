@@ -41,6 +41,8 @@ class SignalingSettings:
     """Events of one socket that wait for its handler; one more ends the session."""
     max_pending_bytes: int = 2_000_000
     """The same in bytes as they came in."""
+    max_calls: int = 256
+    """Acknowledgements of one socket that the application waits for."""
     drain_timeout: float = 5.0
     """For events that were received before a client left, the one being handled included."""
     disconnect_timeout: float = 5.0

@@ -19,6 +19,7 @@ import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from sfu.signaling.application import Ack, Application, ConnectionRefused, Socket
+from sfu.signaling.engineio.server import MakeHandler
 from sfu.signaling.frontdoor import FrontDoor, serve_http
 from sfu.signaling.http import Mount, Route, StaticFolder
 from sfu.signaling.settings import SignalingSettings
@@ -188,6 +189,8 @@ async def open_house(
     application: Application | None = None,
     settings: SignalingSettings | None = None,
     *,
+    namespaces: Mapping[str, Application] | None = None,
+    engine_handler: MakeHandler | None = None,
     routes: Sequence[Route] = (),
     mounts: Sequence[Mount] = (),
     static: StaticFolder | None = None,
@@ -203,6 +206,8 @@ async def open_house(
                 await serve_http(
                     [listener],
                     application=application,
+                    namespaces=namespaces,
+                    engine_handler=engine_handler,
                     routes=routes,
                     mounts=mounts,
                     static=static,

@@ -16,7 +16,8 @@ from trio_websocket import ConnectionClosed
 from sfu.signaling.application import Ack, ConnectionRefused, Socket
 from sfu.signaling.settings import SignalingSettings
 from sfu.signaling.socketio.codec import encode_event
-from sfu.signaling.socketio.connection import MAX_EARLY_EVENTS, MAX_UNCONNECTED_MESSAGE
+from sfu.signaling.socketio.connection import MAX_UNCONNECTED_MESSAGE
+from sfu.signaling.socketio.socket import MAX_EARLY_EVENTS
 from tests.signaling.harness import POLLING, Echo, Recorder, Ws, open_house
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -39,6 +39,7 @@ class MemorySocket:
 
     def __init__(self, world: AppWorld, handshake: Handshake) -> None:
         self.id = f"socket-{next(_numbers):013}"
+        self.namespace = "/"
         self.handshake = handshake
         self.connected = False
         self.last_seen = trio.current_time()
@@ -52,6 +53,9 @@ class MemorySocket:
         if self.connected:
             event = on_the_wire(packet)
             self.received.append((event.name, *event.args))
+
+    async def emit_with_ack(self, event: str, *args: object, timeout: float) -> Sequence[Any]:  # noqa: ASYNC109
+        raise AssertionError("the application asks its clients nothing")
 
     def disconnect(self) -> None:
         if self.connected:

@@ -27,6 +27,9 @@ SID_BYTES = 15
 
 T = TypeVar("T")
 
+MakeHandler = Callable[[Session, Request], SessionHandler]
+"""Makes the layer above of a new session, from the request that opened it."""
+
 
 class Refusal(enum.Enum):
     """Why a request is refused: code and message on the wire."""
@@ -95,19 +98,22 @@ class EngineServer:
     def __init__(
         self,
         settings: SignalingSettings,
-        make_handler: Callable[[Session, Request], SessionHandler],
+        make_handler: MakeHandler,
         nursery: trio.Nursery,
     ) -> None:
         """
         Args:
             settings: limits and times.
-            make_handler: makes the layer above of a new session, from the request that opened it.
+            make_handler: see :data:`MakeHandler`.
             nursery: where sessions run.
         """
         self._settings = settings
         self._make_handler = make_handler
         self._nursery = nursery
         self._sessions: dict[str, Session] = {}
+        self._lingering: dict[str, Session] = {}
+        """Ended, with a poll still to say so."""
+        self._lingering_changed = trio.lowlevel.ParkingLot()
         self._closing = False
 
     @property
@@ -115,11 +121,15 @@ class EngineServer:
         """Sessions that have not ended."""
         return len(self._sessions)
 
-    def close_all(self) -> None:
-        """Shut down: every session ends, new ones are refused."""
+    async def close_all(self) -> None:
+        """Shut down: every session ends, new ones are refused. Returns when the clients on long-polling have
+        heard of it, or have not asked for ``close_timeout``."""
         self._closing = True
         for session in list(self._sessions.values()):
             session.close(CloseReason.SHUTTING_DOWN, flush=True)
+        with trio.move_on_after(self._settings.close_timeout):
+            while self._lingering:
+                await self._lingering_changed.park()
 
     # --- requests ---------------------------------------------------------------------------------
 
@@ -135,7 +145,7 @@ class EngineServer:
         if transport not in ("polling", "websocket"):
             return await exchange.respond(Refusal.UNKNOWN_TRANSPORT.response())
         if sid is not None:
-            session = self._sessions.get(sid)
+            session = self._sessions.get(sid) or self._lingering.get(sid)
             if session is None:
                 return await exchange.respond(Refusal.UNKNOWN_SID.response())
             if transport == "websocket" or session.link is Link.WEBSOCKET:
@@ -192,7 +202,7 @@ class EngineServer:
     # --- sessions ---------------------------------------------------------------------------------
 
     def _no_room(self) -> Response | None:
-        if self._closing or len(self._sessions) >= self._settings.max_sessions:
+        if self._closing or len(self._sessions) + len(self._lingering) >= self._settings.max_sessions:
             return error_response(503, "too many sessions")
         return None
 
@@ -216,11 +226,23 @@ class EngineServer:
     ) -> None:
         try:
             await session.run(handler, task_status=task_status)
+            with trio.move_on_at(session.ended_at + self._settings.close_timeout):
+                while session.sid in self._lingering:
+                    await self._lingering_changed.park()
         except Exception:
             log.exception("session failed")
+        finally:
+            self._let_go(session)
 
     def _forget(self, session: Session) -> None:
         del self._sessions[session.sid]
+        if session.lingers:
+            self._lingering[session.sid] = session
+
+    def _let_go(self, session: Session) -> None:
+        """The client knows that its session has ended, or does not ask."""
+        if self._lingering.pop(session.sid, None) is not None:
+            self._lingering_changed.unpark_all()
 
     async def _poll(self, exchange: Exchange, session: Session) -> None:
         if session.polling:
@@ -241,6 +263,8 @@ class EngineServer:
             await exchange.respond(
                 Response(200, [("Content-Type", "text/plain; charset=UTF-8")], encode_payload(frames))
             )
+            if session.farewell_taken:
+                self._let_go(session)
         except (ClientGone, trio.Cancelled):
             session.close(CloseReason.TRANSPORT_ERROR)
             raise

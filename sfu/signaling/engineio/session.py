@@ -104,6 +104,10 @@ class CloseReason(enum.StrEnum):
     SERVER_DISCONNECT = "server namespace disconnect"
 
 
+OUR_OWN = frozenset({CloseReason.SHUTTING_DOWN, CloseReason.FORCED_CLOSE})
+"""Ends that the client could not foresee: if it is between two polls, the next one tells it."""
+
+
 class SessionHandler(Protocol):
     """The layer above a session."""
 
@@ -138,6 +142,12 @@ class Session:
         """A poll is being held."""
         self.posting = False
         """A post is being read or handled."""
+        self.lingers = False
+        """The session has ended, and a poll is still to say so."""
+        self.ended_at = 0.0
+        """When it ended, by trio's clock."""
+        self.farewell_taken = False
+        """A poll that says so is being answered."""
         self._settings = settings
         self._forget = forget
         self._link = link
@@ -174,11 +184,14 @@ class Session:
 
         Args:
             reason: told to the layer above.
-            farewell: last frame for a poll that is being held; a WebSocket gets its closing handshake.
+            farewell: last frame for a poll that is being held, or for the next one if the session
+                :attr:`lingers`; a WebSocket gets its closing handshake.
             flush: whether what is queued is still sent before that.
         """
         if self._link is Link.CLOSED:
             return
+        self.lingers = reason in OUR_OWN and self._link is not Link.WEBSOCKET
+        self.ended_at = trio.current_time()
         self._step(Step.CLOSE)
         self._forget(self)
         if not flush:
@@ -267,11 +280,13 @@ class Session:
         """The frames that answer a poll; waits until there is one."""
         held_since_before_probe = self._link is not Link.PROBED
         while True:
-            if frames := self._outbox.take(MAX_POLL_BYTES):
+            frames = self._outbox.take(MAX_POLL_BYTES)
+            if self._link is Link.CLOSED and not self._outbox:
+                self.farewell_taken = True
                 return frames + self._farewell
+            if frames:
+                return frames
             match self._link:
-                case Link.CLOSED:
-                    return self._farewell
                 case Link.WEBSOCKET:
                     return [NOOP_FRAME]
                 case Link.PROBED if held_since_before_probe:

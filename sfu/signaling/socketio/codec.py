@@ -23,6 +23,9 @@ import msgspec
 
 from sfu.signaling.engineio.codec import Frame, Packet, PacketType, encode_packet, frame_size
 
+MAIN = "/"
+"""The main namespace, which packets do not name."""
+
 MAX_ATTACHMENTS = 10
 """Attachments of one packet."""
 
@@ -48,19 +51,23 @@ RESERVED_EVENTS = frozenset(
 class SocketIoError(Exception):
     """Input that is not Socket.IO version 5, or is beyond our limits."""
 
-    def __init__(self, message: str, *, event_only: bool = False, ack_id: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, event_only: bool = False, namespace: str = MAIN, ack_id: int | None = None
+    ) -> None:
         super().__init__(message)
         self.event_only = event_only
         """True when a well-formed event has unusable data: the connection need not end."""
+        self.namespace = namespace
+        """The namespace of that event."""
         self.ack_id = ack_id
-        """The acknowledgement id of that event."""
+        """Its acknowledgement id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connect:
     """Client: open a namespace, with ``auth`` as payload. Server: it is open, with the socket id."""
 
-    namespace: str = "/"
+    namespace: str = MAIN
     data: Mapping[str, Any] | None = None
 
 
@@ -69,14 +76,14 @@ class ConnectError:
     """Server: the namespace stays closed."""
 
     data: Mapping[str, Any]
-    namespace: str = "/"
+    namespace: str = MAIN
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
     """Either side leaves a namespace."""
 
-    namespace: str = "/"
+    namespace: str = MAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,7 @@ class Event:
     args: Sequence[Any]
     ack_id: int | None = None
     """Present when the sender wants an acknowledgement."""
-    namespace: str = "/"
+    namespace: str = MAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +103,7 @@ class Ack:
 
     ack_id: int
     args: Sequence[Any]
-    namespace: str = "/"
+    namespace: str = MAIN
 
 
 SocketIoPacket = Connect | ConnectError | Disconnect | Event | Ack
@@ -110,6 +117,16 @@ class Encoded:
     """Engine.IO frames: one text frame, then the attachments."""
     size: int
     """Bytes of all frames."""
+    namespace: str = MAIN
+
+
+def check_namespace(namespace: str) -> None:
+    """
+    Raises:
+        ValueError: no packet can name this namespace.
+    """
+    if not namespace.startswith("/") or "," in namespace or len(namespace) > MAX_NAMESPACE_LENGTH:
+        raise ValueError(f"{namespace!r} is no namespace")
 
 
 # --- encoding -------------------------------------------------------------------------------------
@@ -117,8 +134,8 @@ class Encoded:
 _CONNECT, _DISCONNECT, _EVENT, _ACK, _CONNECT_ERROR, _BINARY_EVENT, _BINARY_ACK = "0123456"
 
 
-def encode_event(name: str, *args: object) -> Encoded:
-    """Encode an event of namespace ``/`` once, for any number of sockets.
+def encode_event(name: str, *args: object, namespace: str = MAIN) -> Encoded:
+    """Encode an event once, for any number of sockets in one namespace.
 
     Bytes are found in dicts, lists and tuples; not inside structs.
 
@@ -128,7 +145,7 @@ def encode_event(name: str, *args: object) -> Encoded:
     """
     if name in RESERVED_EVENTS:
         raise ValueError(f"event name {name!r} is reserved")
-    return _encode(_EVENT, _BINARY_EVENT, "/", None, [name, *args])
+    return _encode(_EVENT, _BINARY_EVENT, namespace, None, [name, *args])
 
 
 def encode(packet: SocketIoPacket) -> Encoded:
@@ -141,34 +158,35 @@ def encode(packet: SocketIoPacket) -> Encoded:
         case Ack(ack_id, args, namespace):
             return _encode(_ACK, _BINARY_ACK, namespace, ack_id, list(args))
         case Connect(namespace, data):
-            return _encoded(_CONNECT + _prefix(namespace) + ("" if data is None else _to_json(data)))
+            payload = "" if data is None else _to_json(data)
+            return _encoded(namespace, _CONNECT + _prefix(namespace) + payload)
         case ConnectError(data, namespace):
-            return _encoded(_CONNECT_ERROR + _prefix(namespace) + _to_json(data))
+            return _encoded(namespace, _CONNECT_ERROR + _prefix(namespace) + _to_json(data))
         case Disconnect(namespace):
-            return _encoded(_DISCONNECT + _prefix(namespace))
+            return _encoded(namespace, _DISCONNECT + _prefix(namespace))
 
 
 def _encode(plain: str, binary: str, namespace: str, ack_id: int | None, data: list[Any]) -> Encoded:
     suffix = _prefix(namespace) + ("" if ack_id is None else str(ack_id))
     if not _has_bytes(data):
-        return _encoded(plain + suffix + _to_json(data))
+        return _encoded(namespace, plain + suffix + _to_json(data))
     attachments: list[bytes] = []
     text = _to_json(_take_bytes(data, attachments))
     if len(attachments) > MAX_ATTACHMENTS:
         raise ValueError(f"{len(attachments)} attachments, at most {MAX_ATTACHMENTS}")
-    return _encoded(f"{binary}{len(attachments)}-{suffix}{text}", *attachments)
+    return _encoded(namespace, f"{binary}{len(attachments)}-{suffix}{text}", *attachments)
 
 
-def _encoded(text: str, *attachments: bytes) -> Encoded:
+def _encoded(namespace: str, text: str, *attachments: bytes) -> Encoded:
     frames = (
         encode_packet(Packet(PacketType.MESSAGE, text)),
         *(encode_packet(Packet(PacketType.MESSAGE, attachment)) for attachment in attachments),
     )
-    return Encoded(frames, sum(map(frame_size, frames)))
+    return Encoded(frames, sum(map(frame_size, frames)), namespace)
 
 
 def _prefix(namespace: str) -> str:
-    return "" if namespace == "/" else namespace + ","
+    return "" if namespace == MAIN else namespace + ","
 
 
 def _to_json(data: object) -> str:
@@ -255,7 +273,7 @@ class Decoder:
         if head is None:
             raise SocketIoError("unknown packet type")
         packet_type = head["type"]
-        namespace = head["namespace"] or "/"
+        namespace = head["namespace"] or MAIN
         ack_id = None if head["ack_id"] is None else int(head["ack_id"])
         if ack_id is not None and ack_id > MAX_ACK_ID:
             raise SocketIoError("acknowledgement id out of range")
@@ -264,7 +282,7 @@ class Decoder:
             if ack_id is not None:
                 raise SocketIoError("an acknowledgement id where none belongs")
             return _decode_control_untrusted(packet_type, namespace, json_text)
-        data = _decode_array_untrusted(packet_type, ack_id, json_text)
+        data = _decode_array_untrusted(packet_type, namespace, ack_id, json_text)
         if packet_type in (_EVENT, _ACK):
             return _finish_untrusted(packet_type, namespace, ack_id, data)
         if head["attachments"] is None or int(head["attachments"]) > MAX_ATTACHMENTS:
@@ -293,13 +311,15 @@ def _decode_control_untrusted(packet_type: str, namespace: str, json_text: str) 
     return ConnectError(data, namespace)
 
 
-def _decode_array_untrusted(packet_type: str, ack_id: int | None, json_text: str) -> list[Any]:
+def _decode_array_untrusted(
+    packet_type: str, namespace: str, ack_id: int | None, json_text: str
+) -> list[Any]:
     try:
         data = _from_json_untrusted(json_text)
     except SocketIoError as error:
         # The attachments of a binary packet would follow, so only plain events can be passed over.
         if error.event_only and packet_type == _EVENT:
-            error.ack_id = ack_id
+            error.namespace, error.ack_id = namespace, ack_id
             raise
         raise SocketIoError(str(error)) from None
     if not isinstance(data, list):
