@@ -35,7 +35,7 @@ class Stage:
         self.world = World()
         host_id, self.host = self.world.join("host")
         self.world.produce_video(host_id)
-        self.world.core.produce_data(host_id, "data", {"streamId": 0}, "", "")
+        self.world.core.produce_data(host_id, "data", {"streamId": 0}, "", "", self.world.now)
         self.source = VideoSource(self.host)
         viewer_id, self.viewer = self.world.join("viewer")
         self.ssrc = self.world.consume(viewer_id)["rtpParameters"]["encodings"][0]["ssrc"]
@@ -136,7 +136,7 @@ def test_any_parameters_are_taken_or_refused(
         lambda: core.connect_transport("t", dtls, world.now),
         lambda: core.produce("t", "p", "video", rtp, world.now),
         lambda: core.consume("u", "c", "p", capabilities, world.now),
-        lambda: core.produce_data("t", "d", stream, "l", "p"),
+        lambda: core.produce_data("t", "d", stream, "l", "p", world.now),
         lambda: core.consume_data("u", "dc", "d"),
     ]
     for request in requests:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import heapq
 import os
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from typing import Final
 
 from sfu.dtls.certificate import Certificate
 from sfu.ice.address import Address
 from sfu.ice.candidate import IceCandidate
 from sfu.ice.stun import StunError, local_ufrag_untrusted
+from sfu.media.discovery import discover_untrusted
 from sfu.media.egress import Egress, Priority
 from sfu.media.engine import Digest, PythonEngine, Upward
 from sfu.media.errors import MediaRefused
-from sfu.media.events import CoreEvent, DataProducerClosed, TransportClosed
+from sfu.media.events import CoreEvent, DataProducerClosed, Fault, TransportClosed
 from sfu.media.objects import DataProducer, RoutedTransport
 from sfu.media.parameters import (
     DtlsParameters,
@@ -28,8 +31,10 @@ from sfu.media.parameters import (
     RtpCapabilities,
     decode_untrusted,
 )
+from sfu.media.relay import DataRelay
 from sfu.media.router import Router, consumer_json, data_consumer_json
 from sfu.media.rtcp_session import RtcpSession
+from sfu.media.stats import MAX_STATS_ROWS, TransportStats, WorkerStats
 from sfu.media.table import TransportEntry
 from sfu.media.transport import (
     Closed,
@@ -40,15 +45,16 @@ from sfu.media.transport import (
     TupleLost,
     UfragRetired,
 )
-from sfu.rtp.extensions import ExtensionUri, decode_text_untrusted, packet_elements_untrusted
-from sfu.rtp.packet import RtpError, parse_untrusted
-from sfu.sctp.dcep import DataChannelAck, DataChannelOpen, DcepError, parse_dcep_untrusted
-from sfu.sctp.errors import SendRefused
+from sfu.rtp.packet import RtpError
 from sfu.sctp.events import Direction, MessageReceived, StreamsReset
-from sfu.sctp.ppid import DCEP
+from sfu.sctp.ppid import DCEP, TEXT
 
 MAX_TRANSPORTS: Final = 10_000
 """Transports of one worker."""
+FAULT_INTERVAL: Final = 1.0
+"""Seconds between reports of faults; those in between are only counted."""
+MAX_TRACEBACK: Final = 4000
+"""Characters of a fault's traceback, its end."""
 SCTP_PARAMETERS: Final = {
     "port": 5000,
     "OS": 1024,
@@ -70,14 +76,18 @@ class MediaCore:
         capabilities: RtpCapabilities,
         candidates: Sequence[IceCandidate],
         wall_offset: float,
+        require_binary_data_channel: bool = True,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """``wall_offset`` added to ``now`` is the time of day (seconds since 1970), for RTCP."""
+        """``wall_offset`` added to ``now`` is the time of day (seconds since 1970), for RTCP. With
+        ``require_binary_data_channel`` text ends a data producer whose protocol is not ``json``.
+        """
         self.engine = PythonEngine(random_bytes)
         self._certificate = certificate
         self._capabilities = capabilities
         self._candidates = list(candidates)
         self._wall_offset = wall_offset
+        self._require_binary = require_binary_data_channel
         self._random_bytes = random_bytes
         self._routers: dict[str, Router] = {}
         self._transports: dict[str, RoutedTransport] = {}
@@ -87,13 +97,21 @@ class MediaCore:
         self._egress: list[Egress] = []
         self._stirred: dict[str, RoutedTransport] = {}
         """Transports that may have something to send, or another deadline, than before."""
+        self._relay = DataRelay(self._stir, self._fault)
+        self._faults = 0
+        self._report_faults_at = float("-inf")
 
     # ---------------------------------------------------------------- requests
 
     def create_router(self, router_id: str) -> None:
         if router_id not in self._routers:
             self._routers[router_id] = Router(
-                router_id, self._capabilities, self.engine, self._events.append, self._random_bytes
+                router_id,
+                self._capabilities,
+                self.engine,
+                self._events.append,
+                self._random_bytes,
+                require_binary=self._require_binary,
             )
 
     def close_router(self, router_id: str, now: float) -> None:
@@ -145,10 +163,18 @@ class MediaCore:
             self._close(self._routers[transport.router_id], transport, now)
 
     def produce(
-        self, transport_id: str, producer_id: str, kind: Kind, rtp_parameters: JsonObject, now: float
+        self,
+        transport_id: str,
+        producer_id: str,
+        kind: Kind,
+        rtp_parameters: JsonObject,
+        now: float,
+        *,
+        replaces: str | None = None,
     ) -> None:
         transport = self._transport(transport_id)
-        self._routers[transport.router_id].produce(transport, producer_id, kind, rtp_parameters)
+        router = self._routers[transport.router_id]
+        router.produce(transport, producer_id, kind, rtp_parameters, replaces=replaces)
         transport.rtcp.expect_media(now)
         self._stir(transport)
 
@@ -186,23 +212,41 @@ class MediaCore:
         sctp_stream_parameters: JsonObject,
         label: str,
         protocol: str,
+        now: float,
+        *,
+        replaces: str | None = None,
     ) -> None:
         transport = self._transport(transport_id)
         router = self._routers[transport.router_id]
-        router.produce_data(transport, producer_id, sctp_stream_parameters, label, protocol)
+        old = None if replaces is None else router.data_producers.get(replaces)
+        if old is not None:
+            self._stir_consumers(old)
+        router.produce_data(
+            transport, producer_id, sctp_stream_parameters, label, protocol, now, replaces=replaces
+        )
 
     def close_data_producer(self, producer_id: str, now: float) -> None:
         for router in self._routers.values():
             producer = router.data_producers.get(producer_id)
             if producer is not None:
-                for consumer in producer.consumers.values():
-                    self._stir(consumer.transport)
+                self._stir_consumers(producer)
                 router.close_data_producer(producer, now)
 
     def consume_data(self, transport_id: str, consumer_id: str, producer_id: str) -> JsonObject:
         transport = self._transport(transport_id)
         router = self._routers[transport.router_id]
         return data_consumer_json(router.consume_data(transport, consumer_id, producer_id))
+
+    def stats(self, counters: dict[str, int]) -> WorkerStats:
+        """What has been counted, ``counters`` of those around this core included."""
+        rows, room = list[TransportStats](), MAX_STATS_ROWS
+        for transport in self._transports.values():
+            room -= 1 + len(transport.streams)
+            if room < 0:
+                break
+            rows.append(transport.stats())
+        counted = {**asdict(self.engine.counters), **counters, "faults": self._faults}
+        return WorkerStats(tuple(rows), len(self._transports) - len(rows), counted)
 
     def close(self, now: float) -> None:
         """Close everything, telling the peers."""
@@ -220,22 +264,24 @@ class MediaCore:
     ) -> None:
         """Close a transport and all on it, and forget it. ``report``: say so, with this reason."""
         wire = transport.wire
-        for consumer in transport.data_producers.values():
-            for receiver in consumer.consumers.values():
-                self._stir(receiver.transport)
-        router.close_transport(transport, now, report=report is not None)
+        for producer in transport.data_producers.values():
+            self._stir_consumers(producer)
         for address in wire.ice.tuples:
             self._unmap(address, wire.entry)
-        wire.close(now)
-        self._collect(transport, now)
-        self.engine.forget_transport(wire.entry)
-        for ufrag in [u for u, t in self._by_ufrag.items() if t is transport]:
-            del self._by_ufrag[ufrag]
-        del self._transports[wire.id]
-        self._stirred.pop(wire.id, None)
-        transport.timer = None
-        if report is not None:
-            self._events.append(TransportClosed(wire.id, report))
+        try:
+            router.close_transport(transport, now, report=report is not None)
+            wire.close(now)
+            self._collect(transport, now)
+        finally:
+            router.transports.pop(wire.id, None)
+            self.engine.forget_transport(wire.entry)
+            for ufrag in [u for u, t in self._by_ufrag.items() if t is transport]:
+                del self._by_ufrag[ufrag]
+            del self._transports[wire.id]
+            self._stirred.pop(wire.id, None)
+            transport.timer = None
+            if report is not None:
+                self._events.append(TransportClosed(wire.id, report))
 
     # ------------------------------------------------------------------- input
 
@@ -246,25 +292,57 @@ class MediaCore:
         for entry, data, address in upward.dtls:
             transport = self._transports.get(entry.transport_id)
             if transport is not None:
-                transport.wire.receive_datagram_untrusted(data, address, now)
-                self._react(transport, now)
+                self._receive(transport, data, address, now)
         for data, address in upward.stun:
-            self._receive_stun(data, address, now)
+            try:
+                transport = self._by_ufrag.get(local_ufrag_untrusted(data))
+            except StunError:
+                continue
+            if transport is not None:
+                self._receive(transport, data, address, now)
         self._bookkeep(upward, now)
         for entry, packet in upward.rtcp:
-            self._receive_rtcp(entry, packet, now)
+            transport = self._transports.get(entry.transport_id)
+            if transport is not None:
+                try:
+                    self._receive_rtcp(transport, packet, now)
+                except Exception as error:  # noqa: BLE001 - see _fault
+                    self._fault(transport, error, now)
         for entry, packet in upward.unknown:
-            self._learn_stream(entry, packet, now)
+            transport = self._transports.get(entry.transport_id)
+            if transport is not None:
+                try:
+                    self._learn_stream(transport, packet, now)
+                except Exception as error:  # noqa: BLE001 - see _fault
+                    self._fault(transport, error, now)
 
-    def _receive_stun(self, data: bytes, address: Address, now: float) -> None:
+    def _receive(self, transport: RoutedTransport, data: bytes, address: Address, now: float) -> None:
         try:
-            transport = self._by_ufrag.get(local_ufrag_untrusted(data))
-        except StunError:
-            return
-        if transport is None:
-            return
-        transport.wire.receive_datagram_untrusted(data, address, now)
-        self._react(transport, now)
+            transport.wire.receive_datagram_untrusted(data, address, now)
+            self._react(transport, now)
+        except Exception as error:  # noqa: BLE001 - see _fault
+            self._fault(transport, error, now)
+
+    def _fault(self, transport: RoutedTransport, error: Exception, now: float) -> None:
+        """Handle an exception that nothing expects, raised on behalf of one transport.
+
+        It means a fault of ours that a peer has found. Nobody knows what state the transport is in, so it
+        ends; the others, and the worker, go on.
+        """
+        self.record_fault(error, now, transport.wire.id)
+        if self._transports.get(transport.wire.id) is transport:
+            try:
+                self._close(self._routers[transport.router_id], transport, now, report="internal error")
+            except Exception as again:  # noqa: BLE001 - it is forgotten all the same
+                self.record_fault(again, now, transport.wire.id)
+
+    def record_fault(self, error: Exception, now: float, transport_id: str = "") -> None:
+        """Count an exception that nothing expects, and report it unless another one was a moment ago."""
+        self._faults += 1
+        if now >= self._report_faults_at:
+            self._report_faults_at = now + FAULT_INTERVAL
+            text = "".join(traceback.format_exception(error))[-MAX_TRACEBACK:]
+            self._events.append(Fault(transport_id, text, self._faults))
 
     def _bookkeep(self, upward: Upward, now: float) -> None:
         for entry, sequence, arrival in upward.transport_sequences:
@@ -274,10 +352,10 @@ class MediaCore:
                 self._stir(transport)
         for digest in upward.digests:
             self._account(digest, now)
-        for entry, size in upward.received:
+        for entry, error in upward.faults:
             transport = self._transports.get(entry.transport_id)
             if transport is not None:
-                transport.rtcp.record_bytes(size)
+                self._fault(transport, error, now)
 
     def _account(self, digest: Digest, now: float) -> None:
         transport = self._transports.get(digest.stream.transport.transport_id)
@@ -297,10 +375,7 @@ class MediaCore:
             transport.rtcp.request_keyframe(digest.stream.ssrc)
         self._stir(transport)
 
-    def _receive_rtcp(self, entry: TransportEntry, packet: bytes, now: float) -> None:
-        transport = self._transports.get(entry.transport_id)
-        if transport is None:
-            return
+    def _receive_rtcp(self, transport: RoutedTransport, packet: bytes, now: float) -> None:
         requests = transport.rtcp.receive_untrusted(packet, transport, now)
         for ssrc, lost in requests.nacks:
             consumer = transport.consumers_by_ssrc.get(ssrc)
@@ -314,53 +389,34 @@ class MediaCore:
                 self._stir(consumer.producer.transport)
         self._stir(transport)
 
-    def _learn_stream(self, entry: TransportEntry, plain: bytes, now: float) -> None:
-        """Find the producer of an SSRC that signaling did not name, by its MID and RID (RFC 8852)."""
-        transport = self._transports.get(entry.transport_id)
-        if transport is None:
-            return
+    def _learn_stream(self, transport: RoutedTransport, plain: bytes, now: float) -> None:
+        """Take a packet whose SSRC signaling did not name."""
         try:
-            packet = parse_untrusted(plain)
-            elements = packet_elements_untrusted(packet)
-            for producer in transport.producers.values():
-                ids = {e.uri: e.id for e in producer.parameters.header_extensions}
-
-                def text(uri: ExtensionUri, ids: dict[str, int] = ids) -> str | None:
-                    found = elements.get(ids.get(uri, 0))
-                    if found is None:
-                        return None
-                    return decode_text_untrusted(plain[found[0] : found[0] + found[1]])
-
-                mid = text(ExtensionUri.MID)
-                if mid is not None and mid != producer.parameters.mid:
-                    continue
-                if mid is None and len(transport.producers) > 1:
-                    continue
-                rid, repaired = text(ExtensionUri.RTP_STREAM_ID), text(ExtensionUri.REPAIRED_RTP_STREAM_ID)
-                for index, encoding in enumerate(producer.mapping.encodings):
-                    if encoding.ssrc is not None:
-                        continue
-                    known = next((s for s in producer.streams if s.index == index), None)
-                    if known is None and repaired is None and (rid == encoding.rid):
-                        self._routers[transport.router_id].add_stream(producer, index, packet.ssrc, None)
-                        for consumer in producer.consumers.values():
-                            self._routers[transport.router_id].start(consumer, now)
-                        self._stir(transport)
-                        self._bookkeep(self.engine.inject(entry, plain, now), now)
-                        return
-                    if known is not None and repaired is not None and repaired == encoding.rid:
-                        self.engine.add_repair(known.entry, packet.ssrc)
-                        return
+            found = discover_untrusted(transport, plain)
         except RtpError:
             return
+        if found is None:
+            return
+        if found.repairs is not None:
+            self.engine.add_repair(found.repairs.entry, found.ssrc)
+            return
+        router = self._routers[transport.router_id]
+        router.add_stream(found.producer, found.index, found.ssrc, None)
+        for consumer in found.producer.consumers.values():
+            router.start(consumer, now)
+        self._stir(transport)
+        self._bookkeep(self.engine.inject(transport.wire.entry, plain, now), now)
 
     def address_closed(self, address: Address, now: float) -> None:
         """A TCP connection ended."""
         entry = self.engine.tuples.get(address)
         transport = self._transports.get(entry.transport_id) if entry is not None else None
         if transport is not None:
-            transport.wire.address_closed(address, now)
-            self._react(transport, now)
+            try:
+                transport.wire.address_closed(address, now)
+                self._react(transport, now)
+            except Exception as error:  # noqa: BLE001 - see _fault
+                self._fault(transport, error, now)
 
     def is_validated(self, address: Address) -> bool:
         """Whether ICE accepted what comes from there."""
@@ -370,6 +426,10 @@ class MediaCore:
 
     def _stir(self, transport: RoutedTransport) -> None:
         self._stirred[transport.wire.id] = transport
+
+    def _stir_consumers(self, producer: DataProducer) -> None:
+        for consumer in producer.consumers.values():
+            self._stir(consumer.transport)
 
     def _react(self, transport: RoutedTransport, now: float) -> None:
         """Act on what a transport reports."""
@@ -389,7 +449,7 @@ class MediaCore:
                         router.start(consumer, now)
                         self._stir(consumer.producer.transport)
                 case MessageReceived(stream_id=stream_id, ppid=ppid, data=data):
-                    self._relay(transport, stream_id, ppid, data, now)
+                    self._take_message(transport, stream_id, ppid, data, now)
                 case StreamsReset():
                     self._streams_reset(transport, event, now)
                 case Closed(reason=reason):
@@ -403,45 +463,21 @@ class MediaCore:
         if self.engine.tuples.get(address) is entry:
             del self.engine.tuples[address]
 
-    def _relay(self, transport: RoutedTransport, stream_id: int, ppid: int, data: bytes, now: float) -> None:
-        """Pass a message of a data channel on to all who consume it."""
+    def _take_message(
+        self, transport: RoutedTransport, stream_id: int, ppid: int, data: bytes, now: float
+    ) -> None:
+        """Handle a message of a data channel."""
         if ppid == DCEP:
-            self._answer_dcep(transport, stream_id, data, now)
+            self._relay.answer_dcep_untrusted(transport, stream_id, data, now)
             return
+        transport.messages_received += 1
         producer = transport.data_producers_by_stream.get(stream_id)
         if producer is None:
             return
-        for consumer in producer.consumers.values():
-            target = consumer.transport
-            if target.wire.state is not TransportState.CONNECTED:
-                continue
-            try:
-                target.wire.send_data(
-                    consumer.stream_id,
-                    ppid,
-                    data,
-                    now,
-                    ordered=consumer.ordered,
-                    max_retransmits=consumer.max_retransmits,
-                    max_lifetime=consumer.max_lifetime,
-                )
-            except SendRefused:
-                consumer.dropped += 1
-            else:
-                self._stir(target)
-
-    def _answer_dcep(self, transport: RoutedTransport, stream_id: int, data: bytes, now: float) -> None:
-        """Answer a DATA_CHANNEL_OPEN (RFC 8832): the channel works once signaling declares its producer."""
-        try:
-            message = parse_dcep_untrusted(data)
-        except DcepError:
+        if producer.binary_only and ppid in TEXT:
+            self._end_data_producer(producer, now, f"text (PPID {ppid}) on a channel for binary messages")
             return
-        if not isinstance(message, DataChannelOpen):
-            return
-        try:
-            transport.wire.send_data(stream_id, DCEP, DataChannelAck().encode(), now)
-        except SendRefused:
-            return
+        self._relay.relay(producer, ppid, data, now)
 
     def _streams_reset(self, transport: RoutedTransport, event: StreamsReset, now: float) -> None:
         """The peer closed channels (RFC 8831 6.7): its data producers on them end."""
@@ -452,12 +488,14 @@ class MediaCore:
             for stream_id, producer in transport.data_producers_by_stream.items()
             if stream_id in event.stream_ids
         ]
-        router = self._routers[transport.router_id]
         for producer in ended:
-            for consumer in producer.consumers.values():
-                self._stir(consumer.transport)
-            router.close_data_producer(producer, now)
-            self._events.append(DataProducerClosed(producer.id))
+            self._end_data_producer(producer, now)
+
+    def _end_data_producer(self, producer: DataProducer, now: float, reason: str = "") -> None:
+        """Close a data producer and report it."""
+        self._stir_consumers(producer)
+        self._routers[producer.transport.router_id].close_data_producer(producer, now)
+        self._events.append(DataProducerClosed(producer.id, reason))
 
     # -------------------------------------------------------------------- time
 
@@ -479,8 +517,11 @@ class MediaCore:
             if transport is None or transport.timer != deadline:
                 continue
             transport.timer = None
-            transport.wire.handle_timer(now)
-            self._react(transport, now)
+            try:
+                transport.wire.handle_timer(now)
+                self._react(transport, now)
+            except Exception as error:  # noqa: BLE001 - see _fault
+                self._fault(transport, error, now)
 
     def _schedule(self, transport: RoutedTransport) -> None:
         """Put a transport's deadline into the heap if it is another than the one that is there."""
@@ -500,11 +541,14 @@ class MediaCore:
         while self._stirred:
             stirred, self._stirred = self._stirred, {}
             for transport in stirred.values():
-                transport.wire.flush_data(now)
-                self._react_once(transport, now)
-                if transport.wire.id in self._transports:
-                    self._collect(transport, now)
-                    self._schedule(transport)
+                try:
+                    transport.wire.flush_data(now)
+                    self._react_once(transport, now)
+                    if transport.wire.id in self._transports:
+                        self._collect(transport, now)
+                        self._schedule(transport)
+                except Exception as error:  # noqa: BLE001 - see _fault
+                    self._fault(transport, error, now)
         data, self._egress = self._egress, []
         data += self.engine.egress()
         return data

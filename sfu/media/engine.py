@@ -62,8 +62,8 @@ class Upward:
     digests: list[Digest] = field(default_factory=list)
     transport_sequences: list[tuple[TransportEntry, int, float]] = field(default_factory=list)
     """(transport, transport-wide sequence number, arrival) of every packet that carried one."""
-    received: list[tuple[TransportEntry, int]] = field(default_factory=list)
-    """(transport, bytes) of every authentic RTP packet."""
+    faults: list[tuple[TransportEntry, Exception]] = field(default_factory=list)
+    """(transport, what it raised) of every packet that brought about what nothing expects."""
 
 
 class PythonEngine:
@@ -169,6 +169,8 @@ class PythonEngine:
                         counters.srtp_refused += 1
                     except RtpError:
                         counters.malformed += 1
+                    except Exception as error:  # noqa: BLE001 - a fault of ours must not end the others' media
+                        upward.faults.append((entry, error))
             elif first < 4:
                 if entry is None and not self._allow_stun(now):
                     counters.stun_limited += 1
@@ -191,6 +193,8 @@ class PythonEngine:
             self._receive(entry, plain, now)
         except RtpError:
             self.counters.malformed += 1
+        except Exception as error:  # noqa: BLE001 - as in process()
+            self.upward.faults.append((entry, error))
         self._forward_bursts(now)
         return self.upward
 
@@ -212,7 +216,7 @@ class PythonEngine:
             if stream is None:
                 upward.unknown.append((entry, plain))
                 return
-        upward.received.append((entry, len(plain)))
+        stream.octets += len(plain)
         if stream.transport_sequence_id is not None:
             found = elements.get(stream.transport_sequence_id)
             if found is not None and found[1] == 2:
@@ -275,8 +279,11 @@ class PythonEngine:
 
     def _forward_bursts(self, now: float) -> None:
         for stream in self._touched:
-            for group in stream.groups:
-                self._forward(group, stream.burst, now)
+            try:
+                for group in stream.groups:
+                    self._forward(group, stream.burst, now)
+            except Exception as error:  # noqa: BLE001 - as in process()
+                self.upward.faults.append((stream.transport, error))
             stream.burst.clear()
         self._touched.clear()
 

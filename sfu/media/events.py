@@ -12,7 +12,7 @@ class TransportClosed(Struct, frozen=True, tag=True):
 
     transport_id: str
     reason: str
-    """For logs: ``dtls close``, ``dtls failed: ...``, ``ice consent expired``."""
+    """For logs: ``dtls closed: ...``, ``dtls failed: ...``, ``ice disconnected for too long``."""
 
 
 class ProducerClosed(Struct, frozen=True, tag=True):
@@ -25,6 +25,18 @@ class DataProducerClosed(Struct, frozen=True, tag=True):
     """A data producer ended, with its transport, by a stream reset, or by policy."""
 
     data_producer_id: str
+    reason: str = ""
+    """For logs: why, where it broke a rule; empty otherwise."""
 
 
-CoreEvent: TypeAlias = TransportClosed | ProducerClosed | DataProducerClosed
+class Fault(Struct, frozen=True, tag=True):
+    """Something that a peer sent raised an exception that nothing in the code expects."""
+
+    transport_id: str
+    """Of the transport that is closed for it; empty if it was a request."""
+    traceback: str
+    count: int
+    """Such exceptions in all: not each of them is reported."""
+
+
+CoreEvent: TypeAlias = TransportClosed | ProducerClosed | DataProducerClosed | Fault

@@ -12,13 +12,16 @@ from sfu.media.ortc import RtpMapping
 from sfu.media.parameters import Kind, RtpParameters, SctpStreamParameters
 from sfu.media.reception import KeyframeRequester, StreamReceiver
 from sfu.media.rtcp_session import RtcpSession, SenderTime
+from sfu.media.stats import StreamStats, TransportStats
 from sfu.media.table import ConsumerEntry, ProducerStream
 from sfu.media.transport import Transport
 
 MAX_PRODUCERS: Final = 32
 """Producers, and as many data producers, of one transport."""
 MAX_CONSUMERS: Final = 4096
-"""Consumers, and as many data consumers, of one transport."""
+"""Consumers of one transport. Data consumers are as many as there are SCTP streams."""
+MAX_USED_SSRCS: Final = 65_536
+"""SSRCs that one transport may hand out in its life, two for each consumer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -32,6 +35,21 @@ class ReceivedStream:
     receiver: StreamReceiver
     keyframes: KeyframeRequester = field(default_factory=KeyframeRequester)
     sender_time: SenderTime | None = None
+
+    def stats(self) -> StreamStats:
+        """What has been counted."""
+        receiver = self.receiver
+        return StreamStats(
+            producer_id=self.producer.id,
+            kind=self.producer.kind,
+            ssrc=self.entry.ssrc,
+            packets=receiver.received,
+            octets=self.entry.octets,
+            lost=receiver.lost,
+            fraction_lost=receiver.fraction_lost,
+            jitter=receiver.jitter / self.entry.clock_rate,
+            score=receiver.score,
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +89,8 @@ class DataProducer:
     stream: SctpStreamParameters
     label: str
     protocol: str
+    binary_only: bool = False
+    """Whether text ends it."""
     consumers: dict[str, DataConsumer] = field(default_factory=dict)
 
 
@@ -110,5 +130,24 @@ class RoutedTransport:
     cname: str | None = None
     next_mid: int = 0
     next_stream_id: int = 0
+    """Where the search for a free SCTP stream goes on."""
+    messages_received: int = 0
+    """On its data channels."""
     timer: float | None = None
     """The deadline that is in the timer heap for it."""
+
+    def stats(self) -> TransportStats:
+        """What has been counted."""
+        entries = [c.entry for c in self.consumers.values() if c.entry is not None]
+        return TransportStats(
+            transport_id=self.wire.id,
+            router_id=self.router_id,
+            state=self.wire.state.value,
+            streams=tuple(stream.stats() for stream in self.streams.values()),
+            consumers=len(self.consumers),
+            packets_sent=sum(entry.packets for entry in entries),
+            octets_sent=sum(entry.octets for entry in entries),
+            retransmitted=sum(entry.retransmitted for entry in entries),
+            messages_received=self.messages_received,
+            messages_dropped=sum(c.dropped for c in self.data_consumers.values()),
+        )

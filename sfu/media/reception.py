@@ -40,6 +40,10 @@ class StreamReceiver:
         """Highest extended sequence number."""
         self.received = 0
         """Packets, repairs included."""
+        self.fraction_lost = 0.0
+        """Of the packets of the last interval between two reports, 0 to 1."""
+        self.score = 0
+        """10: all packets of that interval came; 0: none did."""
         self._expected_prior = 0
         self._received_prior = 0
         self._transit: float | None = None
@@ -107,13 +111,20 @@ class StreamReceiver:
             return None
         return min(m.due for m in self._missing.values())
 
+    @property
+    def _expected(self) -> int:
+        return self.highest - self._base + 1 if self._base is not None else 0
+
+    @property
+    def lost(self) -> int:
+        """Packets that never came; below zero where some came twice."""
+        return self._expected - self.received
+
     def report(self) -> tuple[int, int, int]:
         """Fraction lost since the last report (8 bits), packets lost in all (24 bits, signed), and the
         highest sequence number with its cycles (32 bits).
         """
-        base = self._base if self._base is not None else 0
-        expected = self.highest - base + 1 if self._base is not None else 0
-        lost = max(-0x800000, min(0x7FFFFF, expected - self.received))
+        expected = self._expected
         expected_interval = expected - self._expected_prior
         lost_interval = expected_interval - (self.received - self._received_prior)
         self._expected_prior = expected
@@ -121,7 +132,9 @@ class StreamReceiver:
         fraction = 0
         if expected_interval > 0 and lost_interval > 0:
             fraction = min(255, (lost_interval << 8) // expected_interval)
-        return fraction, lost, self.highest & 0xFFFFFFFF
+        self.fraction_lost = fraction / 256
+        self.score = 10 - round(10 * self.fraction_lost) if expected_interval > 0 else 0
+        return fraction, max(-0x800000, min(0x7FFFFF, self.lost)), self.highest & 0xFFFFFFFF
 
 
 class KeyframeRequester:

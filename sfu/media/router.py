@@ -19,6 +19,7 @@ from sfu.media.events import CoreEvent, DataProducerClosed, ProducerClosed
 from sfu.media.objects import (
     MAX_CONSUMERS,
     MAX_PRODUCERS,
+    MAX_USED_SSRCS,
     Consumer,
     DataConsumer,
     DataProducer,
@@ -68,7 +69,10 @@ NEVER_PASSED_ON: Final = frozenset(
     }
 )
 """Header extensions that belong to one hop: read or written by us, never copied."""
-MAX_STREAM_ID: Final = 1023
+MAX_CAUSE: Final = 200
+"""Characters that the log says about what a client sent."""
+STREAMS: Final = 1024
+"""SCTP streams in each direction of a transport, and so its data producers and data consumers at a time."""
 
 
 class Router:
@@ -81,7 +85,10 @@ class Router:
         engine: PythonEngine,
         emit: Callable[[CoreEvent], None],
         random_bytes: Callable[[int], bytes] = os.urandom,
+        *,
+        require_binary: bool = True,
     ) -> None:
+        """``require_binary``: text ends a data producer whose protocol is not ``json``."""
         self.id = router_id
         self.transports: dict[str, RoutedTransport] = {}
         self.producers: dict[str, Producer] = {}
@@ -90,6 +97,7 @@ class Router:
         self._engine = engine
         self._emit = emit
         self._random_bytes = random_bytes
+        self._require_binary = require_binary
         self._next_mapped_ssrc = self._random_ssrc()
 
     def _random_ssrc(self) -> int:
@@ -104,24 +112,34 @@ class Router:
         producer_id: str,
         kind: Kind,
         rtp_parameters: JsonObject,
+        *,
+        replaces: str | None = None,
     ) -> Producer:
-        """Make a producer. Raises :class:`OrtcError` or :class:`MediaRefused`; nothing has changed then."""
-        if len(transport.producers) >= MAX_PRODUCERS:
+        """Make a producer, in the place of the one that it ``replaces``, if there is that.
+
+        Raises :class:`OrtcError` or :class:`MediaRefused`; nothing has changed then.
+        """
+        old = None if replaces is None else self.producers.get(replaces)
+        if sum(p is not old for p in transport.producers.values()) >= MAX_PRODUCERS:
             raise MediaRefused(f"more than {MAX_PRODUCERS} producers on one transport")
         parameters = validate_rtp_parameters(kind, decode_untrusted(rtp_parameters, RtpParameters))
         mapping = producer_mapping(parameters, self._capabilities, self._next_mapped_ssrc)
         entry = transport.wire.entry
+        others = [s for s in entry.streams.values() if old is None or s.producer_id != old.id]
+        taken = {s.ssrc for s in others} | {s.repair_ssrc for s in others if s.repair_ssrc is not None}
         for encoding in mapping.encodings:
             for ssrc in (encoding.ssrc, encoding.rtx_ssrc):
-                if ssrc is not None and (ssrc in entry.streams or ssrc in entry.repairs):
+                if ssrc in taken:
                     raise OrtcError(f"ssrc {ssrc} is in use on this transport")
-        if len(entry.streams) + len(mapping.encodings) > MAX_STREAMS:
+        if len(others) + len(mapping.encodings) > MAX_STREAMS:
             raise MediaRefused(f"more than {MAX_STREAMS} streams on one transport")
         self._next_mapped_ssrc += len(mapping.encodings)
         if transport.cname is None:
             cname = parameters.rtcp.cname
             transport.cname = cname if cname is not UNSET else self._random_bytes(4).hex()
         consumable = consumable_parameters(kind, parameters, self._capabilities, mapping, transport.cname)
+        if old is not None:
+            self.close_producer(old)
         producer = Producer(producer_id, kind, transport, parameters, mapping, consumable)
         self.producers[producer_id] = transport.producers[producer_id] = producer
         for index, encoding in enumerate(mapping.encodings):
@@ -198,15 +216,20 @@ class Router:
         """Make a consumer. Raises :class:`MediaRefused` ``cannot consume``."""
         producer = self.producers.get(producer_id)
         if producer is None:
-            raise MediaRefused("cannot consume")
+            raise MediaRefused("cannot consume", "there is no such producer in the room")
         try:
             capabilities = decode_untrusted(rtp_capabilities, RtpCapabilities)
-        except OrtcError:
-            raise MediaRefused("cannot consume") from None
+        except OrtcError as error:
+            raise MediaRefused("cannot consume", f"rtpCapabilities: {error}"[:MAX_CAUSE]) from None
         if not can_consume(producer.consumable, capabilities):
-            raise MediaRefused("cannot consume")
+            sent = ", ".join(c.mime_type for c in producer.consumable.codecs if not is_rtx(c))
+            known = ", ".join(c.mime_type for c in capabilities.codecs if c.kind == producer.kind)
+            cause = f"sent is {sent}; received could be {known or 'nothing'}"
+            raise MediaRefused("cannot consume", cause[:MAX_CAUSE])
         if len(transport.consumers) >= MAX_CONSUMERS:
             raise MediaRefused(f"more than {MAX_CONSUMERS} consumers on one transport")
+        if len(transport.used_ssrcs) + 2 > MAX_USED_SSRCS:
+            raise MediaRefused(f"more than {MAX_USED_SSRCS // 2} consumers in the life of one transport")
         ssrc = self._random_ssrc()
         while ssrc in transport.used_ssrcs or ssrc + 1 in transport.used_ssrcs:
             ssrc = self._random_ssrc()
@@ -302,14 +325,24 @@ class Router:
         sctp_stream_parameters: JsonObject,
         label: str,
         protocol: str,
+        now: float,
+        *,
+        replaces: str | None = None,
     ) -> DataProducer:
-        """Make a data producer. Raises :class:`OrtcError` or :class:`MediaRefused`."""
-        if len(transport.data_producers) >= MAX_PRODUCERS:
+        """Make a data producer, in the place of the one that it ``replaces``, if there is that.
+
+        Raises :class:`OrtcError` or :class:`MediaRefused`; nothing has changed then.
+        """
+        old = None if replaces is None else self.data_producers.get(replaces)
+        if sum(p is not old for p in transport.data_producers.values()) >= MAX_PRODUCERS:
             raise MediaRefused(f"more than {MAX_PRODUCERS} data producers on one transport")
         parameters = validate_stream_parameters(sctp_stream_parameters)
-        if parameters.stream_id in transport.data_producers_by_stream:
+        if transport.data_producers_by_stream.get(parameters.stream_id) not in (None, old):
             raise MediaRefused(f"streamId {parameters.stream_id} is in use on this transport")
-        producer = DataProducer(producer_id, transport, parameters, label, protocol)
+        if old is not None:
+            self.close_data_producer(old, now)
+        binary_only = self._require_binary and protocol != "json"
+        producer = DataProducer(producer_id, transport, parameters, label, protocol, binary_only)
         self.data_producers[producer_id] = transport.data_producers[producer_id] = producer
         transport.data_producers_by_stream[parameters.stream_id] = producer
         return producer
@@ -326,7 +359,8 @@ class Router:
         producer = self.data_producers.get(producer_id)
         if producer is None:
             raise MediaRefused(f'DataProducer with id "{producer_id}" not found')
-        if len(transport.data_consumers) >= MAX_CONSUMERS or transport.next_stream_id > MAX_STREAM_ID:
+        stream_id = _free_stream_id(transport)
+        if stream_id is None:
             raise MediaRefused("no sctpStreamId available")
         stream = producer.stream
         lifetime, retransmits = stream.max_packet_life_time, stream.max_retransmits
@@ -334,12 +368,12 @@ class Router:
             id=consumer_id,
             producer=producer,
             transport=transport,
-            stream_id=transport.next_stream_id,
+            stream_id=stream_id,
             ordered=stream.ordered is not False,
             max_retransmits=None if retransmits is UNSET else retransmits,
             max_lifetime=None if lifetime is UNSET else lifetime / 1000,
         )
-        transport.next_stream_id += 1
+        transport.next_stream_id = (stream_id + 1) % STREAMS
         producer.consumers[consumer_id] = transport.data_consumers[consumer_id] = consumer
         return consumer
 
@@ -368,13 +402,20 @@ class Router:
         del self.transports[transport.wire.id]
 
 
+def _free_stream_id(transport: RoutedTransport) -> int | None:
+    """The next SCTP stream of a transport that no data consumer has: those let go come last."""
+    used = {consumer.stream_id for consumer in transport.data_consumers.values()}
+    first = transport.next_stream_id
+    return next((i % STREAMS for i in range(first, first + STREAMS) if i % STREAMS not in used), None)
+
+
 def validate_stream_parameters(json: JsonObject) -> SctpStreamParameters:
     """Check a data producer's parameters (RFC 8831 6.4). Raises :class:`OrtcError`."""
     if "streamId" not in json:
         raise OrtcError("missing params.streamId")
     parameters = decode_untrusted(json, SctpStreamParameters)
     lifetime, retransmits = parameters.max_packet_life_time, parameters.max_retransmits
-    if not 0 <= parameters.stream_id <= MAX_STREAM_ID:
+    if not 0 <= parameters.stream_id < STREAMS:
         raise OrtcError("invalid params.streamId")
     for name, value in (("maxPacketLifeTime", lifetime), ("maxRetransmits", retransmits)):
         if value is not UNSET and not 0 <= value <= 65535:

@@ -96,8 +96,8 @@ class RtcpSession:
         self._feedback_count = 0
         self._feedback_ssrc = 0
         self._fir_sequence: dict[int, int] = {}
-        self._bytes = 0
-        self._bytes_since = 0.0
+        self._octets_prior = 0
+        self._octets_since = 0.0
         self._remb = float(REMB_START)
         self._repair_tokens = REPAIR_BURST
         self._repair_at = 0.0
@@ -108,7 +108,7 @@ class RtcpSession:
         """A producer or consumer was made: reports begin."""
         if self._report_at is None:
             self._report_at = now + REPORT_INTERVAL / 2
-            self._bytes_since = now
+            self._octets_since = now
 
     def record_arrival(self, sequence_number: int, now: float) -> None:
         """A packet with a transport-wide sequence number came in."""
@@ -117,9 +117,6 @@ class RtcpSession:
             self._arrivals.setdefault(extended, now)
         if self._feedback_at is None:
             self._feedback_at = now + FEEDBACK_INTERVAL
-
-    def record_bytes(self, size: int) -> None:
-        self._bytes += size
 
     def request_keyframe(self, ssrc: int) -> None:
         """Send a PLI with the next packets."""
@@ -267,11 +264,12 @@ class RtcpSession:
             for s in transport.streams.values()
             if any(f.type == "goog-remb" for c in s.producer.parameters.codecs for f in c.rtcp_feedback)
         ]
-        span = now - self._bytes_since
+        span = now - self._octets_since
         if not wanted or span <= 0:
             return []
-        rate = self._bytes * 8 / span
-        self._bytes, self._bytes_since = 0, now
+        octets = sum(s.entry.octets for s in transport.streams.values())
+        rate = max(0, octets - self._octets_prior) * 8 / span  # a closed stream takes its octets with it
+        self._octets_prior, self._octets_since = octets, now
         loss = max(b.fraction_lost for b in blocks) / 256
         if loss > REMB_LOSS:
             self._remb = max(REMB_START / 4, self._remb * (1 - loss / 2))

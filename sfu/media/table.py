@@ -136,6 +136,8 @@ class ProducerStream:
     """The producer's id of the transport-wide sequence number."""
     sequence: SequenceUnwrapper = field(default_factory=SequenceUnwrapper)
     cache: RetransmissionCache | None = None
+    octets: int = 0
+    """Bytes of all its RTP packets so far, repairs included."""
     groups: list[ForwardingGroup] = field(default_factory=list)
     burst: list[MediaPacket] = field(default_factory=list)
     """Packets of the drain in hand."""

@@ -19,6 +19,9 @@ STRING_PARTIAL: Final = 54
 STRING_EMPTY: Final = 56
 BINARY_EMPTY: Final = 57
 
+TEXT: Final = frozenset({STRING, STRING_PARTIAL, STRING_EMPTY})
+"""What carries text, in whatever form."""
+
 _EMPTY_BODY: Final = b"\0"
 
 

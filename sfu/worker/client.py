@@ -68,7 +68,7 @@ class WorkerClient:
         if waiter.result is None:
             raise MediaError(LOST)
         if waiter.result.error is not None:
-            raise MediaError(waiter.result.error)
+            raise MediaError(waiter.result.error, waiter.result.cause)
         return waiter.result.value
 
     async def run(self) -> None:

@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from sfu.worker.port import DataProducerClosed, JsonObject, Kind, ProducerClosed, TransportClosed
+from sfu.media.events import DataProducerClosed, Fault, ProducerClosed, TransportClosed
+from sfu.worker.port import JsonObject, Kind
 
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes of one control message; a larger one means that the channel is out of step."""
@@ -32,6 +33,8 @@ class Configure(Struct, frozen=True, tag=True):
     tcp_port: int | None
     """None: no ICE-TCP; 0 lets the kernel choose."""
     video_codecs: tuple[str, ...]
+    require_binary_data_channel: bool = True
+    """Whether text closes a data producer whose protocol is not ``json`` (``signaling.md`` 5.7)."""
 
 
 class Ready(Struct, frozen=True):
@@ -78,6 +81,7 @@ class Produce(Struct, frozen=True, tag=True):
     producer_id: str
     kind: Kind
     rtp_parameters: JsonObject
+    replaces: str | None = None
 
 
 class CloseProducer(Struct, frozen=True, tag=True):
@@ -98,6 +102,7 @@ class ProduceData(Struct, frozen=True, tag=True):
     sctp_stream_parameters: JsonObject
     label: str
     protocol: str
+    replaces: str | None = None
 
 
 class CloseDataProducer(Struct, frozen=True, tag=True):
@@ -108,6 +113,10 @@ class ConsumeData(Struct, frozen=True, tag=True):
     transport_id: str
     data_consumer_id: str
     data_producer_id: str
+
+
+class GetStats(Struct, frozen=True, tag=True):
+    """The result is a :class:`sfu.media.stats.WorkerStats`."""
 
 
 Request: TypeAlias = (
@@ -125,9 +134,10 @@ Request: TypeAlias = (
     | ProduceData
     | CloseDataProducer
     | ConsumeData
+    | GetStats
 )
 
-WorkerEvent: TypeAlias = TransportClosed | ProducerClosed | DataProducerClosed
+WorkerEvent: TypeAlias = TransportClosed | ProducerClosed | DataProducerClosed | Fault
 
 
 class Call(Struct, frozen=True):
@@ -143,6 +153,8 @@ class Result(Struct, frozen=True, tag=True):
     id: int
     value: Any = None
     error: str | None = None
+    cause: str = ""
+    """What the log is to say beyond the error."""
 
 
 class Notice(Struct, frozen=True, tag=True):

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from msgspec import Struct
 
 from sfu.media.events import DataProducerClosed, ProducerClosed, TransportClosed
+from sfu.media.stats import StreamStats, TransportStats, WorkerStats
 
 __all__ = [
     "DataProducerClosed",
@@ -23,7 +24,10 @@ __all__ = [
     "MediaEvent",
     "ProducerClosed",
     "RouterLost",
+    "StreamStats",
     "TransportClosed",
+    "TransportStats",
+    "WorkerStats",
 ]
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -32,6 +36,11 @@ Kind: TypeAlias = Literal["audio", "video"]
 
 class MediaError(Exception):
     """A request that the media side refused. ``str(error)`` is the text a client gets, never empty."""
+
+    def __init__(self, error: str = "error", cause: str = "") -> None:
+        super().__init__(error or "error")
+        self.cause = cause
+        """For logs only: what the client is not told; may be empty."""
 
 
 class RouterLost(Struct, frozen=True, tag=True):
@@ -82,8 +91,15 @@ class Media(Protocol):
         """Close a transport and all producers and consumers on it; no event is sent for what this closes."""
         ...
 
-    async def produce(self, transport_id: str, kind: Kind, rtp_parameters: JsonObject) -> str:
-        """Make a producer, return its id."""
+    async def produce(
+        self, transport_id: str, kind: Kind, rtp_parameters: JsonObject, *, replaces: str | None = None
+    ) -> str:
+        """Make a producer, return its id.
+
+        ``replaces`` is the id of a producer in the same router whose place it takes: once the new one has
+        been found sound (it may have SSRCs of the old one), the old one closes with its consumers, without
+        an event. A refused one leaves it as it is.
+        """
         ...
 
     async def close_producer(self, producer_id: str) -> None: ...
@@ -95,13 +111,24 @@ class Media(Protocol):
         ...
 
     async def produce_data(
-        self, transport_id: str, sctp_stream_parameters: JsonObject, label: str, protocol: str
+        self,
+        transport_id: str,
+        sctp_stream_parameters: JsonObject,
+        label: str,
+        protocol: str,
+        *,
+        replaces: str | None = None,
     ) -> str:
-        """Make a data producer, return its id."""
+        """Make a data producer, return its id. ``replaces`` is as for :meth:`produce`; the stream may be the
+        same."""
         ...
 
     async def close_data_producer(self, data_producer_id: str) -> None: ...
 
     async def consume_data(self, transport_id: str, data_producer_id: str) -> JsonObject:
         """Make a data consumer: ``{"id", "dataProducerId", "sctpStreamParameters", "label", "protocol"}``."""
+        ...
+
+    async def stats(self) -> list[WorkerStats]:
+        """What every running worker has counted."""
         ...

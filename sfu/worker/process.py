@@ -11,6 +11,7 @@ import gc
 import signal
 import socket
 import time
+from dataclasses import asdict
 from typing import Any
 
 import trio
@@ -35,6 +36,7 @@ from sfu.worker.messages import (
     ConsumeData,
     CreateRouter,
     CreateTransport,
+    GetStats,
     Notice,
     Ping,
     Produce,
@@ -123,8 +125,14 @@ class MediaWorker:
             return Result(call.id)
         try:
             return Result(call.id, self._execute(call.request, trio.current_time()))
-        except (MediaRefused, OrtcError) as error:
+        except MediaRefused as refusal:
+            return Result(call.id, error=str(refusal), cause=refusal.cause)
+        except OrtcError as error:
             return Result(call.id, error=str(error))
+        except Exception as error:  # noqa: BLE001 - one client's request must not end the others' media
+            if self._core is not None:
+                self._core.record_fault(error, trio.current_time())
+            return Result(call.id, error="error")
 
     def _execute(self, request: Request, now: float) -> Any:
         core = self._core
@@ -145,7 +153,12 @@ class MediaWorker:
                 core.close_transport(request.transport_id, now)
             case Produce():
                 core.produce(
-                    request.transport_id, request.producer_id, request.kind, request.rtp_parameters, now
+                    request.transport_id,
+                    request.producer_id,
+                    request.kind,
+                    request.rtp_parameters,
+                    now,
+                    replaces=request.replaces,
                 )
             case CloseProducer():
                 core.close_producer(request.producer_id)
@@ -165,6 +178,8 @@ class MediaWorker:
                     request.sctp_stream_parameters,
                     request.label,
                     request.protocol,
+                    now,
+                    replaces=request.replaces,
                 )
             case CloseDataProducer():
                 core.close_data_producer(request.data_producer_id, now)
@@ -172,6 +187,9 @@ class MediaWorker:
                 return core.consume_data(
                     request.transport_id, request.data_consumer_id, request.data_producer_id
                 )
+            case GetStats():
+                assert self._udp is not None
+                return core.stats(asdict(self._udp.counters))
             case _:
                 raise MediaRefused(f"unknown request {type(request).__name__}")
         return None
@@ -205,6 +223,7 @@ class MediaWorker:
             capabilities=capabilities,
             candidates=candidates,
             wall_offset=time.time() - trio.current_time(),
+            require_binary_data_channel=configure.require_binary_data_channel,
         )
         nursery.start_soon(self._read_udp)
         nursery.start_soon(self._run_timer)

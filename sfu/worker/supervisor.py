@@ -18,6 +18,7 @@ import msgspec
 import structlog
 import trio
 
+from sfu.media.events import Fault
 from sfu.worker.client import LOST, WorkerClient
 from sfu.worker.messages import (
     CloseDataProducer,
@@ -30,6 +31,7 @@ from sfu.worker.messages import (
     ConsumeData,
     CreateRouter,
     CreateTransport,
+    GetStats,
     Ping,
     Produce,
     ProduceData,
@@ -47,6 +49,7 @@ from sfu.worker.port import (
     ProducerClosed,
     RouterLost,
     TransportClosed,
+    WorkerStats,
 )
 
 PING_INTERVAL = 0.5
@@ -128,9 +131,10 @@ class MediaWorkers:
         self._routers[router_id] = worker
         try:
             await self._call(worker, CreateRouter(router_id))
-        except BaseException:
+        except MediaError:
             self._forget_router(router_id)
             raise
+        # A cancelled caller leaves the router to whoever came meanwhile, and to its room's end.
 
     async def close_router(self, router_id: str) -> None:
         worker = self._routers.get(router_id)
@@ -168,10 +172,13 @@ class MediaWorkers:
         self._forget_transport(transport_id)
         await self._call_quietly(entry[1], CloseTransport(transport_id))
 
-    async def produce(self, transport_id: str, kind: Kind, rtp_parameters: JsonObject) -> str:
-        return await self._produce(
-            transport_id, lambda producer_id: Produce(transport_id, producer_id, kind, rtp_parameters)
-        )
+    async def produce(
+        self, transport_id: str, kind: Kind, rtp_parameters: JsonObject, *, replaces: str | None = None
+    ) -> str:
+        producer_id = str(uuid.uuid4())
+        request = Produce(transport_id, producer_id, kind, rtp_parameters, replaces)
+        await self._produce(request, producer_id, CloseProducer(producer_id))
+        return producer_id
 
     async def close_producer(self, producer_id: str) -> None:
         entry = self._producers.pop(producer_id, None)
@@ -186,14 +193,18 @@ class MediaWorkers:
         return consumer
 
     async def produce_data(
-        self, transport_id: str, sctp_stream_parameters: JsonObject, label: str, protocol: str
+        self,
+        transport_id: str,
+        sctp_stream_parameters: JsonObject,
+        label: str,
+        protocol: str,
+        *,
+        replaces: str | None = None,
     ) -> str:
-        return await self._produce(
-            transport_id,
-            lambda producer_id: ProduceData(
-                transport_id, producer_id, sctp_stream_parameters, label, protocol
-            ),
-        )
+        producer_id = str(uuid.uuid4())
+        request = ProduceData(transport_id, producer_id, sctp_stream_parameters, label, protocol, replaces)
+        await self._produce(request, producer_id, CloseDataProducer(producer_id))
+        return producer_id
 
     async def close_data_producer(self, data_producer_id: str) -> None:
         entry = self._producers.pop(data_producer_id, None)
@@ -205,18 +216,32 @@ class MediaWorkers:
         consumer: JsonObject = await self._call(self._of_transport(transport_id), request)
         return consumer
 
+    async def stats(self) -> list[WorkerStats]:
+        found = []
+        for worker in self._workers:
+            try:
+                found.append(msgspec.convert(await self._call(worker, GetStats()), WorkerStats))
+            except MediaError:
+                pass  # being replaced
+        return found
+
     # ------------------------------------------------------------------ tables
 
-    async def _produce(self, transport_id: str, request: Callable[[str], Request]) -> str:
-        worker = self._of_transport(transport_id)
-        producer_id = str(uuid.uuid4())
-        self._producers[producer_id] = (transport_id, worker)
+    async def _produce(
+        self, request: Produce | ProduceData, producer_id: str, undo: CloseProducer | CloseDataProducer
+    ) -> None:
+        worker = self._of_transport(request.transport_id)
+        self._producers[producer_id] = (request.transport_id, worker)
         try:
-            await self._call(worker, request(producer_id))
-        except BaseException:
+            await self._call(worker, request)
+        except BaseException as error:
             self._producers.pop(producer_id, None)
+            if not isinstance(error, MediaError):
+                # Cancelled, but carried out all the same. This is cancelled as well, once it is on its way.
+                await self._call_quietly(worker, undo)
             raise
-        return producer_id
+        if request.replaces is not None:
+            self._producers.pop(request.replaces, None)
 
     def _of_transport(self, transport_id: str) -> _Worker:
         entry = self._transports.get(transport_id)
@@ -250,13 +275,19 @@ class MediaWorkers:
 
     def _heard(self, event: WorkerEvent) -> None:
         match event:
+            case Fault(transport_id, traceback, count):
+                log.error("media fault", transport=transport_id, count=count, traceback=traceback)
+                return
             case TransportClosed(transport_id=transport_id):
                 if transport_id not in self._transports:
                     return  # crossed with our own request to close it
                 self._forget_transport(transport_id)
+                log.info("transport closed", transport=transport_id, reason=event.reason)
             case ProducerClosed(producer_id=producer_id) | DataProducerClosed(data_producer_id=producer_id):
                 if self._producers.pop(producer_id, None) is None:
                     return
+                if isinstance(event, DataProducerClosed) and event.reason:
+                    log.warning("data producer closed", data_producer=producer_id, reason=event.reason)
         self._send_event.send_nowait(event)
 
     def _lost(self, worker: _Worker) -> None:

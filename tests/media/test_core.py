@@ -341,9 +341,8 @@ def test_ignore_dtx_leaves_silence_out_without_a_gap() -> None:
 def test_data_is_relayed_with_its_ppid_and_boundaries() -> None:
     world = World()
     player_id, player = world.join()
-    world.core.produce_data(
-        player_id, "data", {"streamId": 3, "ordered": False, "maxRetransmits": 0}, "inputs", ""
-    )
+    stream = {"streamId": 3, "ordered": False, "maxRetransmits": 0}
+    world.core.produce_data(player_id, "data", stream, "inputs", "json", world.now)
     host_id, host = world.join()
     answer = world.core.consume_data(host_id, "dc", "data")
     assert answer == {
@@ -351,7 +350,7 @@ def test_data_is_relayed_with_its_ppid_and_boundaries() -> None:
         "dataProducerId": "data",
         "sctpStreamParameters": {"streamId": 0, "ordered": False, "maxRetransmits": 0},
         "label": "inputs",
-        "protocol": "",
+        "protocol": "json",
     }
     second = world.core.consume_data(host_id, "dc2", "data")
     assert second["sctpStreamParameters"]["streamId"] == 1
@@ -367,7 +366,7 @@ def test_data_is_relayed_with_its_ppid_and_boundaries() -> None:
 def test_a_quarter_megabyte_message_passes() -> None:
     world = World()
     player_id, player = world.join()
-    world.core.produce_data(player_id, "data", {"streamId": 0}, "", "")
+    world.core.produce_data(player_id, "data", {"streamId": 0}, "", "", world.now)
     host_id, host = world.join()
     world.core.consume_data(host_id, "dc", "data")
     message = world.random.randbytes(262144)
@@ -391,14 +390,14 @@ def test_dcep_is_answered() -> None:
 def test_closing_a_channel_ends_its_data_producer() -> None:
     world = World()
     player_id, player = world.join()
-    world.core.produce_data(player_id, "data", {"streamId": 0}, "", "")
+    world.core.produce_data(player_id, "data", {"streamId": 0}, "", "", world.now)
     player.send_data(0, BINARY, b"x", world.now)
     world.run(0.1)
     player.sctp.reset_streams([0], world.now)
     player._pump(world.now)
     world.run(1)
     assert DataProducerClosed("data") in world.events
-    world.core.produce_data(player_id, "again", {"streamId": 0}, "", "")
+    world.core.produce_data(player_id, "again", {"streamId": 0}, "", "", world.now)
 
 
 def test_ice_restart_keeps_everything_running() -> None:
@@ -540,7 +539,7 @@ def test_bad_stream_parameters(parameters: dict[str, object], message: str) -> N
     world = World()
     transport_id, _ = world.join()
     with pytest.raises(ValueError, match=message):
-        world.core.produce_data(transport_id, "p", parameters, "", "")
+        world.core.produce_data(transport_id, "p", parameters, "", "", world.now)
 
 
 def test_nothing_that_a_producer_sends_after_its_close_is_forwarded() -> None:
@@ -569,7 +568,7 @@ def test_an_ssrc_in_use_is_refused() -> None:
 def test_a_lossy_line_delivers_everything_that_must_arrive(seed: int) -> None:
     world = World(seed, Impairment(loss=0.1, duplication=0.05, jitter=0.03))
     player_id, player = world.join()
-    world.core.produce_data(player_id, "data", {"streamId": 0}, "", "")
+    world.core.produce_data(player_id, "data", {"streamId": 0}, "", "", world.now)
     host_id, host = world.join()
     world.core.consume_data(host_id, "dc", "data")
     for i in range(200):

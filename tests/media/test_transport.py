@@ -13,7 +13,7 @@ def test_malformed_sctp_costs_only_itself() -> None:
     """Inside good DTLS; this once ended the worker."""
     world = World()
     player_id, player = world.join()
-    world.core.produce_data(player_id, "data", {"streamId": 0}, "", "")
+    world.core.produce_data(player_id, "data", {"streamId": 0}, "", "", world.now)
     host_id, host = world.join()
     world.core.consume_data(host_id, "dc", "data")
     for packet in (b"\x00", bytes(11), bytes(12), bytes(16), bytes(2000)):
@@ -30,7 +30,7 @@ def test_any_sctp_costs_only_its_association() -> None:
     world = World()
     watcher_id, watcher = world.join()
     player_id, player = world.join()
-    world.core.produce_data(player_id, "data", {"streamId": 0}, "", "")
+    world.core.produce_data(player_id, "data", {"streamId": 0}, "", "", world.now)
     world.core.consume_data(watcher_id, "dc", "data")
     seen: list[bytes] = []
     for seed in range(5):

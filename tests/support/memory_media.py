@@ -18,6 +18,7 @@ from sfu.worker.port import (
     ProducerClosed,
     RouterLost,
     TransportClosed,
+    WorkerStats,
 )
 
 CAPABILITIES: JsonObject = {"codecs": [{"kind": "audio", "mimeType": "audio/opus"}], "headerExtensions": []}
@@ -89,15 +90,19 @@ class MemoryMedia:
         await self._answer("close_transport")
         self._drop_transport(transport_id)
 
-    async def produce(self, transport_id: str, kind: Kind, rtp_parameters: JsonObject) -> str:
+    async def produce(
+        self, transport_id: str, kind: Kind, rtp_parameters: JsonObject, *, replaces: str | None = None
+    ) -> str:
         await self._answer("produce")
         self._router_of(transport_id)
         if not rtp_parameters.get("codecs"):
             raise MediaError("missing params.codecs")
         ssrcs = self._ssrcs(rtp_parameters)
-        for transport, _, parameters in self.producers.values():
-            if transport == transport_id and ssrcs & self._ssrcs(parameters):
+        for other, (transport, _, parameters) in self.producers.items():
+            if other != replaces and transport == transport_id and ssrcs & self._ssrcs(parameters):
                 raise MediaError("ssrc in use on this transport")
+        if replaces is not None:
+            self._drop_producer(replaces)
         producer_id = str(uuid.uuid4())
         self.producers[producer_id] = (transport_id, kind, rtp_parameters)
         return producer_id
@@ -119,16 +124,24 @@ class MemoryMedia:
         return {"id": consumer_id, "producerId": producer_id, "kind": producer[1], "rtpParameters": {}}
 
     async def produce_data(
-        self, transport_id: str, sctp_stream_parameters: JsonObject, label: str, protocol: str
+        self,
+        transport_id: str,
+        sctp_stream_parameters: JsonObject,
+        label: str,
+        protocol: str,
+        *,
+        replaces: str | None = None,
     ) -> str:
         await self._answer("produce_data")
         self._router_of(transport_id)
         stream_id = sctp_stream_parameters.get("streamId")
         if stream_id is None:
             raise MediaError("missing params.streamId")
-        for transport, parameters, _, _ in self.data_producers.values():
-            if transport == transport_id and parameters.get("streamId") == stream_id:
+        for other, (transport, parameters, _, _) in self.data_producers.items():
+            if other != replaces and transport == transport_id and parameters.get("streamId") == stream_id:
                 raise MediaError("streamId in use on this transport")
+        if replaces is not None:
+            self._drop_producer(replaces)
         producer_id = str(uuid.uuid4())
         self.data_producers[producer_id] = (transport_id, sctp_stream_parameters, label, protocol)
         return producer_id
@@ -152,6 +165,9 @@ class MemoryMedia:
             "label": producer[2],
             "protocol": producer[3],
         }
+
+    async def stats(self) -> list[WorkerStats]:
+        return []
 
     # What happens by itself
 
