@@ -8,14 +8,16 @@ from typing import Any
 import structlog
 import trio
 
-from sfu.romm.port import Romm, RommUnavailable, TokenRefused
+from sfu.romm.port import Romm
 from sfu.rooms import Caller, LoseSocket, Refused
+from sfu.signaling.access import AccessDenied, may_write
+from sfu.signaling.admission import TOO_MANY, Kind
 from sfu.signaling.app_settings import AppSettings
 from sfu.signaling.application import Ack, ConnectionRefused, Socket
 from sfu.signaling.core import Client, Core
 from sfu.signaling.events import EVENTS
 from sfu.signaling.http import Route
-from sfu.signaling.identity import derive_userid, handshake_token, is_plausible
+from sfu.signaling.identity import derive_userid, handshake_token
 from sfu.signaling.routes import routes
 from sfu.worker.port import Media, MediaError
 
@@ -48,28 +50,38 @@ class SfuApplication:
 
     async def connect(self, socket: Socket) -> None:
         """Find out who this is, once and for good."""
+        core, remote = self._core, socket.handshake.remote
         token = handshake_token(socket.handshake)
-        if token is None or not is_plausible(token):
-            raise ConnectionRefused("unauthorized")
         try:
-            verified = await self._core.romm.verify(token, consume=True)
+            verified = await core.access.verify(token, consume=True, remote=remote)
             userid = derive_userid(verified.sub)
-        except (TokenRefused, ValueError):
+        except AccessDenied as denied:
+            raise ConnectionRefused(str(denied)) from None
+        except ValueError:
             raise ConnectionRefused("unauthorized") from None
-        except RommUnavailable as error:
-            log.warning("token not verified", error=str(error))
-            raise ConnectionRefused("auth unavailable") from None
-        self._core.clients[socket.id] = Client(socket, Caller(socket.id, userid, verified.sub))
+        required = core.settings.require_write_token
+        if required == "connect" and not may_write(verified):
+            raise ConnectionRefused("unauthorized")
+        core.clients[socket.id] = Client(
+            socket,
+            Caller(socket.id, userid, verified.sub),
+            core.admission.allowance(remote),
+            may_write(verified),
+        )
 
     async def event(self, socket: Socket, name: str, args: Sequence[Any], ack: Ack) -> None:
-        """Handle one event; what goes wrong goes into its ack."""
+        """Handle one event; what goes wrong goes into its ack, never as an empty text."""
         event, client = EVENTS.get(name), self._core.clients.get(socket.id)
         if event is None or client is None or not (socket.connected or event.last_words):
+            return
+        if not self._core.admission.admits_event(client.allowance, event.kind, trio.current_time()):
+            if event.kind not in (Kind.RELAY, Kind.CHAT):
+                ack(TOO_MANY)
             return
         try:
             await event.run(self._core, client, args, ack)
         except Refused as refusal:
-            ack(refusal.error)
+            ack(refusal.error or "error")
         except MediaError as error:
             ack(str(error) or "error")
 

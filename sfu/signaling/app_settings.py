@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from sfu.rooms import RoomLimits
 from sfu.signaling.layer_policy import LayerPolicy
 from sfu.signaling.limits import SignalingLimits
 
@@ -37,6 +38,8 @@ class AppSettings:
     """Whether ``/debug/*`` answers requests from this machine."""
     limits: SignalingLimits = field(default_factory=SignalingLimits)
     """What one socket, and one address, may ask for."""
+    room_limits: RoomLimits = field(default_factory=RoomLimits)
+    """How much there may be in rooms."""
     layer_policy: LayerPolicy = field(default_factory=LayerPolicy)
     """What video producers have to offer."""
     registry_refresh: float = 25.0

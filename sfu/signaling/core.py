@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -12,7 +13,7 @@ import msgspec
 import structlog
 import trio
 
-from sfu.romm.port import Romm, RommUnavailable, RoomRecord
+from sfu.romm.port import Romm, RoomRecord
 from sfu.rooms import (
     Accepted,
     Broadcast,
@@ -31,6 +32,8 @@ from sfu.rooms import (
     RoomsUpdated,
     UsersUpdated,
 )
+from sfu.signaling.access import Access
+from sfu.signaling.admission import Admission, Allowance
 from sfu.signaling.app_settings import AppSettings
 from sfu.signaling.application import Ack, Socket
 from sfu.signaling.media_session import MediaSession, MediaTable, Producer
@@ -58,10 +61,18 @@ class Client:
 
     socket: Socket
     caller: Caller
+    allowance: Allowance
+    may_write: bool = False
+    """Whether it connected with a write token."""
 
     @property
     def id(self) -> str:
         return self.socket.id
+
+
+def wall_ms(now: float) -> int:
+    """Milliseconds since 1970 at a moment of trio's clock."""
+    return round((time.time() + now - trio.current_time()) * 1000)
 
 
 class Core:
@@ -75,15 +86,18 @@ class Core:
         self.settings = settings
         self.media = media
         self.romm = romm
+        self.admission = Admission(settings.limits)
+        self.access = Access(romm, self.admission)
         self.rooms = Rooms(
             lambda: str(uuid.uuid4()),
-            wall_ms=lambda now: round((time.time() + now - trio.current_time()) * 1000),
+            wall_ms=wall_ms,
             allow_takeover=settings.allow_takeover,
             takeover_grace=settings.takeover_grace,
+            limits=settings.room_limits,
         )
         self.clients: dict[str, Client] = {}
         self.table = MediaTable()
-        self.registry = Registry(romm, self.room_record)
+        self.registry = Registry(romm, self.room_record, node_id=settings.node_id, url=settings.public_url)
         self._nursery: trio.Nursery | None = None
         self._timer_moved = trio.Event()
 
@@ -96,7 +110,7 @@ class Core:
                 self._nursery = nursery
                 nursery.start_soon(self._run_timers)
                 nursery.start_soon(self._read_media_events)
-                nursery.start_soon(self.registry.refresh, self._room_names, self.settings.registry_refresh)
+                await nursery.start(self.registry.run, self._room_names, self.settings.registry_refresh)
                 task_status.started()
                 try:
                     await trio.sleep_forever()
@@ -139,6 +153,15 @@ class Core:
         self.perform(self.rooms.handle(command, trio.current_time()), ack)
         self._timer_moved.set()
 
+    def do_or_refuse(self, command: Command) -> None:
+        """Have the room model do something for somebody who has no socket; raises :class:`Refused`."""
+        effects = self.rooms.handle(command, trio.current_time())
+        for effect in effects:
+            if isinstance(effect, Rejected):
+                raise Refused(effect.error)
+        self.perform(effects)
+        self._timer_moved.set()
+
     def perform(self, effects: Iterable[Effect], ack: Ack | None = None) -> None:
         """Carry out effects in order."""
         for effect in effects:
@@ -166,8 +189,7 @@ class Core:
                     if client is not None:
                         client.socket.disconnect()
                 case RegistryChanged(name):
-                    if self._nursery is not None:
-                        self.registry.changed(name, self._nursery)
+                    self.registry.changed(name)
                 case _:
                     assert_never(effect)
 
@@ -238,14 +260,12 @@ class Core:
             extras=room.details(),
         )
 
-    async def is_held_elsewhere(self, name: str) -> bool:
-        """Whether another node has this room. If RomM does not say, none does."""
-        try:
-            record = await self.romm.resolve_room(name)
-        except RommUnavailable as error:
-            log.warning("room registry not asked", room=name, error=str(error))
-            return False
-        return record is not None and bool(record.url) and record.url != self.settings.public_url
+    def claim(self, name: str, *, max_players: int, password: str) -> AbstractAsyncContextManager[None]:
+        """Have a name in the registry while a room of it is being made (:meth:`Registry.claim`)."""
+        settings = self.settings
+        return self.registry.claim(
+            RoomRecord(name, 1, max_players, bool(password), settings.node_id, settings.public_url, {})
+        )
 
     # Media
 

@@ -54,11 +54,6 @@ def request_token(request: Request) -> str | None:
     )
 
 
-def is_plausible(token: str | None) -> bool:
-    """Whether a token is worth asking about."""
-    return token is not None and 0 < len(token) <= MAX_TOKEN_LENGTH
-
-
 def _first(*tokens: str | None) -> str | None:
     return next((token for token in tokens if token is not None), None)
 

@@ -21,20 +21,55 @@ class OpenRoomPayload(Payload, frozen=True):
     extra: Any
     max_players: Any = None
     password: Any = None
+    token: Any = None
+    """A write token, where one is required and the socket has connected without."""
+
+
+class CreateRoomPayload(OpenRoomPayload, frozen=True, rename=None):
+    """What an old client module sends instead: ``max_players``."""
 
 
 class JoinRoomPayload(Payload, frozen=True):
     extra: Any
     password: Any = None
+    token: Any = None
 
 
 class LeaveRoomPayload(Payload, frozen=True):
     room_name: str | None = None
 
 
-class UpdatePlayerSlotPayload(Payload, frozen=True):
+class RoomPayload(Payload, frozen=True):
+    """The room that an event is about, which has to be the sender's."""
+
     room_name: str
+
+
+class UpdatePlayerSlotPayload(RoomPayload, frozen=True):
     player_slot: Any = None
+
+
+class MetadataPayload(RoomPayload, frozen=True):
+    metadata: Any = None
+
+
+class ReadyAtFramePayload(RoomPayload, frozen=True):
+    frame: Any = None
+
+
+class JoinInfoPayload(RoomPayload, frozen=True):
+    rom_hash: Any = None
+    emulator_id: Any = None
+    emulator_version: Any = None
+    netplay_mode: Any = None
+
+
+class PausePayload(Payload, frozen=True):
+    room_name: str | None = None
+
+
+class ChatPayload(Payload, frozen=True):
+    message: Any = None
 
 
 class CreateTransportPayload(Payload, frozen=True):

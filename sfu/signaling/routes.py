@@ -1,54 +1,35 @@
-"""The HTTP side of the application: ``GET /list`` and ``GET /ice``."""
+"""The HTTP side of the application (``signaling.md`` 1): who may ask, ``GET /list`` and ``GET /ice``."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
 
-from sfu.romm.port import RommUnavailable, TokenRefused, Verified
+from sfu.romm.port import RommUnavailable
 from sfu.signaling.core import Core
-from sfu.signaling.http import HttpError, Request, Response, Route, json_response
-from sfu.signaling.identity import is_plausible, request_token
+from sfu.signaling.debug_routes import debug_routes
+from sfu.signaling.http import Request, Response, Route, json_response
+from sfu.signaling.http_rooms import create_room, join_room, leave_room, resolve_room
+from sfu.signaling.visitor import Visitor, authenticated
 
 log = structlog.get_logger(__name__)
 
-AuthenticatedHandler = Callable[[Core, Request, Verified], Awaitable[Response]]
-
 
 def routes(core: Core) -> list[Route]:
-    """All routes, each behind a token."""
+    """All routes. Those of section 1 are behind a token, which only making a room spends."""
     return [
-        Route("GET", "/list", _authenticated(core, list_rooms)),
-        Route("GET", "/ice", _authenticated(core, ice)),
+        Route("GET", "/list", authenticated(core, list_rooms)),
+        Route("GET", "/ice", authenticated(core, ice)),
+        Route("POST", "/create", authenticated(core, create_room, consume=True)),
+        Route("POST", "/join/:room_id", authenticated(core, join_room)),
+        Route("POST", "/leave/:room_id", authenticated(core, leave_room)),
+        Route("GET", "/resolve", authenticated(core, resolve_room)),
+        *(debug_routes(core) if core.settings.debug_routes else []),
     ]
 
 
-def _authenticated(
-    core: Core, handler: AuthenticatedHandler, *, consume: bool = False
-) -> Callable[[Request], Awaitable[Response]]:
-    async def handle(request: Request) -> Response:
-        return await handler(core, request, await authenticate(core, request, consume=consume))
-
-    return handle
-
-
-async def authenticate(core: Core, request: Request, *, consume: bool) -> Verified:
-    """Whose request this is; 401 without a good token, 503 if nobody can say."""
-    token = request_token(request)
-    if token is None or not is_plausible(token):
-        raise HttpError(401, "unauthorized")
-    try:
-        return await core.romm.verify(token, consume=consume)
-    except TokenRefused:
-        raise HttpError(401, "unauthorized") from None
-    except RommUnavailable as error:
-        log.warning("token not verified", error=str(error))
-        raise HttpError(503, "auth unavailable") from None
-
-
-async def list_rooms(core: Core, _request: Request, _verified: Verified) -> Response:
+async def list_rooms(core: Core, _request: Request, _visitor: Visitor) -> Response:
     """RomM's list of all nodes' rooms, with this node's own as it knows them itself."""
     try:
         registered = await core.romm.list_rooms()
@@ -75,7 +56,7 @@ async def list_rooms(core: Core, _request: Request, _verified: Verified) -> Resp
     return json_response(rooms)
 
 
-async def ice(core: Core, _request: Request, _verified: Verified) -> Response:
+async def ice(core: Core, _request: Request, _visitor: Visitor) -> Response:
     """STUN and TURN servers, and which node this is."""
     settings = core.settings
     return json_response(
