@@ -238,8 +238,8 @@ class Clients(RuleBasedStateMachine):
         assert len(self.world.rooms) == 0
         assert self.world.rooms.get_timer() is None
         assert not self.media
-        assert not self.world.rooms._places
-        assert not self.world.rooms._by_id
+        assert not self.world.rooms._state.places
+        assert not self.world.rooms._state.by_id
 
 
 TestClients = Clients.TestCase

@@ -34,6 +34,24 @@ def check_compatible(room: RoomSettings, fields: Mapping[str, Json]) -> None:
         raise Refused(_mismatch(room, f"Emulator core mismatch: {what}", f"Emulator core: {what}", "core"))
 
 
+def validate_game(
+    room: RoomSettings, rom_hash: object, emulator_id: object, emulator_version: object
+) -> tuple[str, str | None]:
+    """How a member's game fits the room's: a status for clients, and the reason if it is not ``ok``.
+
+    What the room does not know, it does not ask for. Where several things differ, the last one counts.
+    """
+    status, reason = "ok", None
+    if room.rom_hash and rom_hash != room.rom_hash:
+        status = "rom_mismatch"
+        reason = f"ROM mismatch: host is using {room.rom_name or 'Unknown ROM'}"
+    if room.core_id and emulator_id not in (room.core_id, room.core_type):
+        status, reason = "emulator_mismatch", f"Emulator mismatch: host is using {room.core_id}"
+    if room.core_version and emulator_version and emulator_version != room.core_version:
+        status, reason = "version_mismatch", f"Core version mismatch: host is using {room.core_version}"
+    return status, reason
+
+
 def _string(value: Json) -> str:
     return value if isinstance(value, str) else ""
 

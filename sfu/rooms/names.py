@@ -48,11 +48,20 @@ class Phase(StrEnum):
     RUNNING = "running"
 
 
+class LobbyPhase(StrEnum):
+    """The same as the second lobby API calls it."""
+
+    WAITING = "waiting"
+    READY = "ready"
+    LAUNCHING = "launching"
+    STARTED = "started"
+
+
 _MODES: dict[object, Mode] = {mode.value: mode for mode in Mode} | dict(enumerate(Mode))
 
 
 def parse_room_name_untrusted(value: object, limits: RoomLimits = DEFAULT_LIMITS) -> str:
-    """Trim a room name: ``room_name_length`` at most, no controls, line separators or bidirectional overrides."""
+    """Trim a room name: 1 to 64 code points by default, no controls, no bidirectional marks."""
     if not isinstance(value, str):
         raise Refused("invalid")
     name = value.strip()
@@ -86,9 +95,14 @@ def parse_max_players_untrusted(value: object) -> int:
 
 def parse_mode_untrusted(value: object) -> Mode:
     """A mode by name or number; anything else is a live stream, as it is for the reference."""
+    return known_mode_untrusted(value) or Mode.LIVE_STREAM
+
+
+def known_mode_untrusted(value: object) -> Mode | None:
+    """A mode by name or number; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return Mode.LIVE_STREAM
-    return _MODES.get(value, Mode.LIVE_STREAM)
+        return None
+    return _MODES.get(value)
 
 
 def whole_number(value: object) -> int | None:

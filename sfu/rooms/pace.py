@@ -19,6 +19,14 @@ class Timer(Enum):
     """``users-updated`` that was held back goes out."""
     ROOMS = auto()
     """``rooms-updated`` that was held back goes out."""
+    FRESH = auto()
+    """A room made over HTTP that nobody plays in leaves the list."""
+    CREATOR = auto()
+    """A room made over HTTP waits no longer for its creator."""
+    RESERVATION = auto()
+    """A seat is no longer held."""
+    BARRIER = auto()
+    """Players who have not reached the first frame are waited for no longer."""
 
 
 class Due(NamedTuple):

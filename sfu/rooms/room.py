@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from sfu.rooms.effects import Row, UserMap
 from sfu.rooms.extra import Extra, Json
-from sfu.rooms.names import Mode
+from sfu.rooms.names import LobbyPhase, Mode, Phase
 from sfu.rooms.pace import Pace
 from sfu.rooms.settings import RoomSettings
 from sfu.rooms.slots import SPECTATOR
@@ -18,6 +19,8 @@ USERS_INTERVAL = 0.25
 
 FULL_MAP_MEMBERS = 32
 """Up to this many members, everyone sees everyone; above, all players and oneself."""
+
+_LOBBY_PHASES = {Phase.PREPARE: LobbyPhase.LAUNCHING, Phase.RUNNING: LobbyPhase.STARTED}
 
 
 @dataclass(slots=True)
@@ -32,6 +35,9 @@ class Member:
     extra: dict[str, Json]
     """The client's own keys. Replaced as a whole, never changed in place."""
     ready: bool | None = None
+    """None outside delay sync."""
+    validation: tuple[str, str | None] | None = None
+    """How its game fits the room's, and why it does not; None until it has said what it plays."""
     connected: bool = True
     old_sockets: list[str] = field(default_factory=list)
     """Sockets it came back from whose media may still run, the oldest first."""
@@ -76,21 +82,53 @@ class Member:
             row["is_spectator"] = True
         if self.ready is not None:
             row["ready"] = self.ready
+        if self.validation is not None:
+            row["validationStatus"], row["validationReason"] = self.validation
         return row
 
 
+@dataclass(slots=True)
+class Barrier:
+    """The way from the lobby to a running game, which all players take together."""
+
+    awaited: frozenset[str]
+    """Userids of those who were players when it began; who comes later is not waited for."""
+    arrived: set[str] = field(default_factory=set)
+    """Players who are at their first frame."""
+    frame: int = 1
+    """What the last of them called it."""
+
+
 class Room:
-    """A room with at least one member. Its owner is always the userid of a member."""
+    """A room. While anyone is in it, its owner is the userid of a member.
 
-    __slots__ = ("_sent", "_stale", "id", "members", "name", "owner", "settings", "users_pace")
+    A room that was made over HTTP may be empty for as long as it waits for its creator.
+    """
 
-    def __init__(self, room_id: str, name: str, owner: str, settings: RoomSettings) -> None:
+    __slots__ = (
+        "_sent", "_stale", "barrier", "chat", "creator", "fresh", "id", "members", "name", "owner",
+        "reservations", "settings", "users_pace",
+    )  # fmt: skip
+
+    def __init__(
+        self, room_id: str, name: str, owner: str, settings: RoomSettings, *, chat_history: int
+    ) -> None:
         self.id = room_id
         self.name = name
         self.owner = owner
         self.settings = settings
         self.members: dict[str, Member] = {}
         """By userid, in the order of joining."""
+        self.creator: str | None = None
+        """Who made the room over HTTP and is still expected to come, and to own it then."""
+        self.fresh = False
+        """Whether lists show the room even without a player."""
+        self.reservations: set[str] = set()
+        """Userids for which a seat is held; none of them is a member."""
+        self.barrier: Barrier | None = None
+        """Set in the phase ``prepare``, and only there."""
+        self.chat: deque[dict[str, Any]] = deque(maxlen=chat_history)
+        """Payloads of the latest ``chat-message``."""
         self.users_pace = Pace(USERS_INTERVAL)
         self._sent: UserMap | None = None
         self._stale: set[str] = set()
@@ -114,6 +152,18 @@ class Room:
         """Seats of players other than userid ``besides``."""
         return {member.slot for member in self.players if member.userid != besides}
 
+    def is_full_for(self, userid: str) -> bool:
+        """Whether all seats are taken by others, or held for them."""
+        held = len(self.reservations - {userid})
+        return len(self.taken_slots(besides=userid)) + held >= self.settings.max_players
+
+    # Audiences
+
+    @property
+    def is_large(self) -> bool:
+        """Whether spectators do not see one another."""
+        return len(self.members) > FULL_MAP_MEMBERS
+
     def sockets(self, *, besides: str | None = None) -> tuple[str, ...]:
         """Connected members' sockets without socket ``besides``."""
         return tuple(
@@ -125,12 +175,23 @@ class Room:
     def sockets_interested_in(self, member: Member) -> tuple[str, ...]:
         """Connected sockets that are told of this member's coming and going: all others', but in a large room
         only the players' if it is a spectator."""
-        crowd = len(self.members) > FULL_MAP_MEMBERS and not member.is_player
+        crowd = self.is_large and not member.is_player
         return tuple(
             other.socket_id
             for other in self.members.values()
             if other.connected and other is not member and (other.is_player or not crowd)
         )
+
+    def told_of_changes_to(self, member: Member) -> list[Member]:
+        """Connected members that get an event of its own when something about this member changes.
+
+        In a large room these are the players and the member; spectators learn it from the user map.
+        """
+        return [
+            other
+            for other in self.members.values()
+            if other.connected and (other is member or other.is_player or not self.is_large)
+        ]
 
     def heir(self) -> Member | None:
         """The next owner: the first connected player in the order of joining, else the first member."""
@@ -143,7 +204,7 @@ class Room:
 
     def users_for(self, viewer: Member) -> UserMap:
         """The user map as ``viewer`` sees it."""
-        if len(self.members) <= FULL_MAP_MEMBERS:
+        if not self.is_large:
             return self._rows(self.members.values())
         users = self._rows(self.players)
         users.setdefault(viewer.userid, self._row(viewer))
@@ -159,7 +220,7 @@ class Room:
         In a large room spectators coming and going changes nobody's view, so nobody is told.
         """
         stale, self._stale = self._stale, set()
-        if len(self.members) <= FULL_MAP_MEMBERS:
+        if not self.is_large:
             self._sent = None
             return self.sockets(), self._rows(self.members.values()), ()
         shared = self._rows(self.players)
@@ -202,11 +263,24 @@ class Room:
             "hasPassword": bool(settings.password),
         }
         if settings.netplay_mode is Mode.DELAY_SYNC:
-            value["lobby_state"] = {
-                "phase": "waiting",
-                "player_ready": {player.userid: bool(player.ready) for player in self.players},
-            }
+            value["lobby_state"] = self.lobby_state()
         return value
+
+    def lobby_state(self) -> dict[str, Any]:
+        """The payload of ``lobby-state``."""
+        return {
+            "phase": self.lobby_phase,
+            "player_ready": {player.userid: bool(player.ready) for player in self.players},
+        }
+
+    @property
+    def lobby_phase(self) -> LobbyPhase:
+        """Where a delay-sync room stands. Players in grace keep nobody waiting."""
+        phase = _LOBBY_PHASES.get(self.settings.room_phase)
+        if phase is not None:
+            return phase
+        flags = [bool(player.ready) for player in self.players if player.connected]
+        return LobbyPhase.READY if flags and all(flags) else LobbyPhase.WAITING
 
     def list_entry(self) -> dict[str, Any]:
         """One element of ``rooms-updated``."""
@@ -221,11 +295,11 @@ class Room:
         }
 
     def http_view(self) -> dict[str, Any]:
-        """The ``room`` in answers to ``POST /create`` and ``/join``."""
+        """The ``room`` in answers to ``POST /create`` and ``/join``; here a held seat counts as taken."""
         settings = self.settings
         return {
             "room_name": self.name,
-            "current": self.player_count,
+            "current": self.player_count + len(self.reservations),
             "max": settings.max_players,
             "hasPassword": bool(settings.password),
             "netplay_mode": settings.netplay_mode,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sfu.rooms.extra import Json
-from sfu.rooms.names import Mode, Phase, parse_mode_untrusted
+from sfu.rooms.names import Mode, Phase, known_mode_untrusted, parse_mode_untrusted
 
 MAX_FIELD_LENGTH = 256
 """Code points in one descriptive text of a room (a hash, a core, a title)."""
@@ -56,6 +56,32 @@ class RoomSettings:
             system_type=_text(fields, "systemType"),
         )
 
+    @property
+    def first_phase(self) -> Phase:
+        """Where a room of this mode starts."""
+        return Phase.LOBBY if self.netplay_mode is Mode.DELAY_SYNC else Phase.RUNNING
+
+    def describe(self, fields: Mapping[str, Json]) -> None:
+        """Take over what is said about the game: null clears, what is absent or of the wrong type stays.
+
+        The mode is not among it (:meth:`change_mode`), nor who may come in.
+        """
+        for attribute, *names in _DESCRIPTIONS:
+            text = _text(fields, *names)
+            if text is not None or any(name in fields and fields[name] is None for name in names):
+                setattr(self, attribute, text)
+        self.core_type = self.core_type or self.core_id
+        self.core_id = self.core_id or self.core_type
+
+    def change_mode(self, value: Json) -> bool:
+        """Adopt a mode; returns whether it is another one than before. The room starts anew in it."""
+        mode = known_mode_untrusted(value)
+        if mode is None or mode is self.netplay_mode:
+            return False
+        self.netplay_mode = mode
+        self.room_phase = self.first_phase
+        return True
+
     def game(self) -> dict[str, Any]:
         """What is played, under the names that lists use; absent ones are None."""
         return {
@@ -71,6 +97,19 @@ class RoomSettings:
         }
 
 
+_DESCRIPTIONS = (
+    ("rom_hash", "romHash", "rom_hash"),
+    ("rom_name", "rom_name", "romFilename"),
+    ("core_type", "core_type"),
+    ("core_id", "coreId"),
+    ("core_version", "coreVersion"),
+    ("system", "system"),
+    ("platform", "platform"),
+    ("system_type", "systemType"),
+)
+"""Attributes and the keys that clients have for them."""
+
+
 def _text(fields: Mapping[str, Json], *names: str) -> str | None:
     """The first of the named fields that is a non-empty string of acceptable length."""
     for name in names:
@@ -81,10 +120,11 @@ def _text(fields: Mapping[str, Json], *names: str) -> str | None:
 
 
 def _phase(value: Json, mode: Mode) -> Phase:
-    try:
+    """Lobby or running as the client says. Nobody starts on the way from one to the other, where there would
+    be no one to wait for."""
+    if value in (Phase.LOBBY, Phase.RUNNING):
         return Phase(value)
-    except ValueError:
-        return Phase.LOBBY if mode is Mode.DELAY_SYNC else Phase.RUNNING
+    return Phase.LOBBY if mode is Mode.DELAY_SYNC else Phase.RUNNING
 
 
 def _object(value: Json) -> dict[str, Json] | None:

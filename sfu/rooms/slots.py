@@ -23,34 +23,38 @@ def lowest_free(taken: Collection[int], max_players: int) -> int | None:
     return next((slot for slot in range(max_players) if slot not in taken), None)
 
 
-def seat_newcomer(wanted: int | None, taken: Collection[int], max_players: int) -> int:
+def seat_newcomer(wanted: int | None, taken: Collection[int], max_players: int, *, full: bool) -> int:
     """The slot of a newcomer: the wanted one if it is a free seat, else the lowest free one.
 
-    Raises ``room full`` when every seat is taken; spectators always find room here.
+    Raises ``room full`` when the room is ``full``: free seats may be held for others. Spectators always find
+    room here.
     """
     if wanted == SPECTATOR:
         return SPECTATOR
+    if full:
+        raise Refused("room full")
     if wanted is not None and is_seat(wanted, max_players) and wanted not in taken:
         return wanted
     slot = lowest_free(taken, max_players)
-    if slot is None:
-        raise Refused("room full")
+    assert slot is not None, "a room with every seat taken is full"
     return slot
 
 
-def seat_returning(held: int, wanted: int | None, taken: Collection[int], max_players: int) -> int:
+def seat_returning(
+    held: int, wanted: int | None, taken: Collection[int], max_players: int, *, full: bool
+) -> int:
     """The slot of a member who joins again: the wanted one if it is free (or spectating), else the one held.
 
-    ``taken`` are the other members' seats.
+    ``taken`` are the other members' seats; in a ``full`` room who watches goes on watching.
     """
     if wanted == SPECTATOR:
         return SPECTATOR
-    if wanted is not None and is_seat(wanted, max_players) and wanted not in taken:
-        return wanted
-    return held
+    if wanted is None or not is_seat(wanted, max_players) or wanted in taken:
+        return held
+    return held if held == SPECTATOR and full else wanted
 
 
-def change_slot(held: int, wanted: int, taken: Collection[int], max_players: int) -> int:
+def change_slot(held: int, wanted: int, taken: Collection[int], max_players: int, *, full: bool) -> int:
     """The slot of a member who asks to move. ``taken`` are the other members' seats.
 
     Raises ``invalid slot``, ``room full`` (a spectator where no seat is free) or ``slot taken``.
@@ -59,7 +63,7 @@ def change_slot(held: int, wanted: int, taken: Collection[int], max_players: int
         return SPECTATOR
     if not is_seat(wanted, max_players):
         raise Refused("invalid slot")
-    if held == SPECTATOR and lowest_free(taken, max_players) is None:
+    if held == SPECTATOR and full:
         raise Refused("room full")
     if wanted in taken:
         raise Refused("slot taken")

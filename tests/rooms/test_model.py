@@ -15,9 +15,11 @@ from sfu.rooms import (
     RoomLimits,
     RoomsUpdated,
     UsersUpdated,
-    model,
+    membership,
 )
+from sfu.rooms.model import MAX_ROOMS_INTERVAL
 from sfu.rooms.room import FULL_MAP_MEMBERS
+from sfu.rooms.turn import ROOMS_INTERVAL
 from tests.support.rooms import World, closed_media, error, events, heard, users, value
 
 
@@ -216,7 +218,7 @@ def test_joining_again_keeps_state_but_takes_the_new_extra(world: World) -> None
     effects = world.join("ann", new=1)  # nor is a member asked for its ROM again
     row = value(effects)["users"]["id:ann"]
     assert (row["ready"], row["metadata"], row["new"], "old" in row) == (True, {"a": 1}, 1, False)
-    assert value(effects)["lobby_state"] == {"phase": "waiting", "player_ready": {"id:ann": True}}
+    assert value(effects)["lobby_state"] == {"phase": "ready", "player_ready": {"id:ann": True}}
 
 
 def test_delay_sync_asks_players_for_the_same_game(world: World) -> None:
@@ -378,14 +380,14 @@ def test_media_of_the_old_socket_goes_when_the_grace_would_have_ended(world: Wor
 
 def test_old_sockets_are_bounded(world: World) -> None:
     world.open("ann-0")
-    last = model.MAX_OLD_SOCKETS + 2
+    last = membership.MAX_OLD_SOCKETS + 2
     closed = []
     for n in range(last):
         world.lose(f"ann-{n}")
         closed += closed_media(world.join(f"ann-{n + 1}"))
     assert closed == ["ann-0", "ann-1"]
     effects = world.leave(f"ann-{last}")
-    assert len(closed_media(effects)) == model.MAX_OLD_SOCKETS + 1
+    assert len(closed_media(effects)) == membership.MAX_OLD_SOCKETS + 1
     world.sleep(1)
     assert world.rooms.get_timer() is None
 
@@ -525,9 +527,9 @@ def test_a_costly_list_goes_out_less_often(world: World) -> None:
     assert world.sleep(0.2) == [RoomsUpdated()]
     world.rooms.pace_listing(1000.0)
     world.open("cat", "C")
-    assert RoomsUpdated() in world.sleep(model.MAX_ROOMS_INTERVAL)
+    assert RoomsUpdated() in world.sleep(MAX_ROOMS_INTERVAL)
     world.rooms.pace_listing(0.0)
-    world.sleep(model.ROOMS_INTERVAL)
+    world.sleep(ROOMS_INTERVAL)
     assert RoomsUpdated() in world.open("dan", "D")
 
 

@@ -23,12 +23,12 @@ from sfu.rooms.slots import SPECTATOR
 def test_a_newcomer_gets_the_wanted_seat_or_the_lowest_free_one(
     wanted: int | None, taken: set[int], slot: int
 ) -> None:
-    assert slots.seat_newcomer(wanted, taken, 3) == slot
+    assert slots.seat_newcomer(wanted, taken, 3, full=False) == slot
 
 
 def test_a_newcomer_finds_a_full_room_full() -> None:
     with pytest.raises(Refused, match="room full"):
-        slots.seat_newcomer(1, {0, 1, 2}, 3)
+        slots.seat_newcomer(1, {0}, 3, full=True)
 
 
 @pytest.mark.parametrize(
@@ -38,12 +38,12 @@ def test_a_newcomer_finds_a_full_room_full() -> None:
 def test_who_returns_keeps_the_seat_unless_the_wanted_one_is_free(
     held: int, wanted: int | None, slot: int
 ) -> None:
-    assert slots.seat_returning(held, wanted, {1}, 3) == slot
+    assert slots.seat_returning(held, wanted, {1}, 3, full=False) == slot
 
 
 @pytest.mark.parametrize(("held", "wanted"), [(0, 0), (0, 2), (0, 8), (8, 2), (8, 8)])
 def test_moving_to_a_free_seat_or_to_watch(held: int, wanted: int) -> None:
-    assert slots.change_slot(held, wanted, {1}, 3) == wanted
+    assert slots.change_slot(held, wanted, {1}, 3, full=False) == wanted
 
 
 @pytest.mark.parametrize(
@@ -60,4 +60,4 @@ def test_moving_to_a_free_seat_or_to_watch(held: int, wanted: int) -> None:
 )
 def test_other_moves_are_refused(held: int, wanted: int, taken: set[int], error: str) -> None:
     with pytest.raises(Refused, match=error):
-        slots.change_slot(held, wanted, taken, 3)
+        slots.change_slot(held, wanted, taken, 3, full=len(taken) == 3)
