@@ -21,20 +21,34 @@ class LayerPolicy:
     enforce_two_layers: bool = False
     """Whether simulcast has to have exactly two encodings."""
 
-    def check(self, rtp_parameters: dict[str, Any]) -> None:
-        """Raise :class:`Refused` if video with these RtpParameters is not wanted."""
+    def check(self, rtp_parameters: dict[str, Any]) -> list[str]:
+        """What is wrong with video of these RtpParameters (``signaling.md`` 5.6), for the log.
+
+        Raises :class:`Refused` for what is enforced.
+        """
+        if not (self.expected_vp9_mode or self.enforce_vp9_mode or self.enforce_two_layers):
+            return []
         encodings = rtp_parameters.get("encodings")
         encodings = encodings if isinstance(encodings, list) else []
-        mode = encodings[0].get("scalabilityMode") if encodings and isinstance(encodings[0], dict) else None
-        if self.expected_vp9_mode and _primary_codec(rtp_parameters) == "video/vp9":
-            expected = self.expected_vp9_mode.upper()
-            if mode and str(mode).upper() != expected and self.enforce_vp9_mode:
-                got = str(mode)[:MAX_ECHO]
-                raise Refused(f"VP9 SVC mode mismatch: got {got}, expected {expected}")
-            if not mode and self.enforce_vp9_mode:
-                raise Refused(f"VP9 without scalabilityMode (expected {expected})")
-        if self.enforce_two_layers and not mode and len(encodings) > 1 and len(encodings) != 2:
-            raise Refused(f"simulcast encoding count {len(encodings)} (expected 2)")
+        complaints = []
+        if _primary_codec(rtp_parameters) == "video/vp9":
+            first = encodings[0] if encodings and isinstance(encodings[0], dict) else {}
+            mode = str(first.get("scalabilityMode") or "")[:MAX_ECHO]
+            expected = (self.expected_vp9_mode or "").upper()
+            if mode and expected and mode.upper() != expected:
+                complaints.append(f"VP9 SVC mode mismatch: got {mode}, expected {expected}")
+            elif not mode and expected:
+                complaints.append(f"VP9 without scalabilityMode (expected {expected})")
+            if complaints and self.enforce_vp9_mode:
+                raise Refused(complaints[0])
+            if mode:
+                return complaints  # its layers are in the one stream
+        if len(encodings) > 2:
+            complaint = f"simulcast encoding count {len(encodings)} (expected 2)"
+            if self.enforce_two_layers:
+                raise Refused(complaint)
+            complaints.append(complaint)
+        return complaints
 
 
 def _primary_codec(rtp_parameters: dict[str, Any]) -> str | None:

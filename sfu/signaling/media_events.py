@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
+import structlog
+
 from sfu.rooms import Refused, Room, StartMedia
 from sfu.signaling.application import Ack
 from sfu.signaling.core import Client, Core
 from sfu.signaling.layer_policy import MAX_ECHO
-from sfu.signaling.media_session import (
-    MAX_CONSUMERS,
-    MAX_DATA_CONSUMERS,
-    MAX_DATA_PRODUCERS,
-    MAX_PRODUCERS,
-    MAX_TRANSPORTS,
-    Consumer,
-    Producer,
-)
+from sfu.signaling.media_session import Consumer, Producer
 from sfu.signaling.payloads import (
     MAX_LABEL_BYTES,
     ConnectTransportPayload,
@@ -28,6 +22,9 @@ from sfu.signaling.payloads import (
     ProducePayload,
     TransportPayload,
 )
+from sfu.worker.port import MediaError
+
+log = structlog.get_logger(__name__)
 
 MAX_SOURCE_LENGTH = 64
 """Characters of what tells two producers of one kind apart."""
@@ -47,7 +44,7 @@ async def router_rtp_capabilities(core: Core, _client: Client, _payload: None, a
 async def create_transport(core: Core, client: Client, _payload: CreateTransportPayload, ack: Ack) -> None:
     room = core.room_of(client)
     session = core.table.open(client.id, room.id)
-    if len(session.transports) >= MAX_TRANSPORTS:
+    if len(session.transports) >= core.settings.limits.transports:
         raise Refused("too many transports")
     await core.media.create_router(room.id)
     info = await core.media.create_transport(room.id)
@@ -88,7 +85,8 @@ async def produce(core: Core, client: Client, payload: ProducePayload, ack: Ack)
     parameters = payload.rtp_parameters
     match payload.kind:
         case "video":
-            core.settings.layer_policy.check(parameters)
+            for complaint in core.settings.layer_policy.check(parameters):
+                log.warning("unexpected video layers", socket=client.id, complaint=complaint)
             kind: Literal["audio", "video"] = "video"
         case "audio":
             kind = "audio"
@@ -96,13 +94,12 @@ async def produce(core: Core, client: Client, payload: ProducePayload, ack: Ack)
             raise Refused(f'invalid kind "{other[:MAX_ECHO]}"')
     role = (kind, _source(payload.app_data))
     old = session.in_role(role)
-    if old is None and session.count_producers(data=False) >= MAX_PRODUCERS:
+    if old is None and session.count_producers(data=False) >= core.settings.limits.producers:
         raise Refused("too many producers")
-    numbers = _ssrcs(parameters)
-    old = await _make_way(core, old, payload.transport_id, numbers)
-    producer_id = await core.media.produce(payload.transport_id, kind, parameters)
-    producer = Producer(producer_id, kind, payload.transport_id, role, numbers, session)
-    _publish(core, client, producer, old)
+    producer_id = await core.media.produce(
+        payload.transport_id, kind, parameters, replaces=old.id if old is not None else None
+    )
+    _publish(core, client, Producer(producer_id, kind, payload.transport_id, role, session), old)
     ack(None, producer_id)
 
 
@@ -117,44 +114,33 @@ async def produce_data(core: Core, client: Client, payload: ProduceDataPayload, 
         raise Refused("invalid")
     role = (payload.transport_id, label) if label else None
     old = session.in_role(role)
-    if old is None and session.count_producers(data=True) >= MAX_DATA_PRODUCERS:
+    if old is None and session.count_producers(data=True) >= core.settings.limits.data_producers:
         raise Refused("too many data producers")
-    parameters = payload.sctp_stream_parameters
-    stream_id = parameters.get("streamId")
-    numbers = frozenset([stream_id] if isinstance(stream_id, int) else [])
-    old = await _make_way(core, old, payload.transport_id, numbers)
-    producer_id = await core.media.produce_data(payload.transport_id, parameters, label, protocol)
-    producer = Producer(producer_id, "data", payload.transport_id, role, numbers, session)
-    _publish(core, client, producer, old)
+    producer_id = await core.media.produce_data(
+        payload.transport_id,
+        payload.sctp_stream_parameters,
+        label,
+        protocol,
+        replaces=old.id if old is not None else None,
+    )
+    _publish(core, client, Producer(producer_id, "data", payload.transport_id, role, session, label), old)
     ack(None, producer_id)
 
 
-async def _make_way(
-    core: Core, old: Producer | None, transport_id: str, numbers: frozenset[int]
-) -> Producer | None:
-    """Close the producer to be replaced where the new one could not exist beside it. Otherwise it stays until
-    the new one is accepted, and is returned."""
-    if old is None or old.transport_id != transport_id or not old.numbers & numbers:
-        return old
-    core.forget_producer(old)
-    await core.close_producer(old)
-    return None
-
-
 def _publish(core: Core, client: Client, producer: Producer, old: Producer | None) -> None:
-    """Enter a new producer in the table and tell the room, before its maker gets the ack."""
+    """Enter a new producer in the table and tell the room, before its maker gets the ack. The media side has
+    closed the ``old`` one for it."""
+    if old is not None:
+        core.forget_producer(old)
     session = producer.session
     ended = core.table.ended_early(producer.id)
     if ended or session.closed or producer.transport_id not in session.transports:
         core.in_background(core.close_producer, producer)
         raise Refused("transport not found")
-    if old is not None:
-        core.forget_producer(old)
-        core.in_background(core.close_producer, old)
     core.table.add_producer(producer)
     peers = core.rooms.peers(client.id)
     if producer.kind == "data":
-        core.send(peers, "new-data-producer", {"id": producer.id})
+        core.send(peers, "new-data-producer", {"id": producer.id, "label": producer.label})
     else:
         core.send(peers, "new-producer", {"id": producer.id, "kind": producer.kind})
 
@@ -169,18 +155,6 @@ def _source(app_data: Any) -> str:
     return ""
 
 
-def _ssrcs(rtp_parameters: dict[str, Any]) -> frozenset[int]:
-    """The SSRCs that RtpParameters name, retransmission included; they need not be valid."""
-    found: set[int] = set()
-    encodings = rtp_parameters.get("encodings")
-    for encoding in encodings if isinstance(encodings, list) else []:
-        if isinstance(encoding, dict):
-            rtx = encoding.get("rtx")
-            both = (encoding.get("ssrc"), rtx.get("ssrc") if isinstance(rtx, dict) else None)
-            found.update(ssrc for ssrc in both if isinstance(ssrc, int))
-    return frozenset(found)
-
-
 # Consumers
 
 
@@ -188,20 +162,22 @@ async def consume(core: Core, client: Client, payload: ConsumePayload, ack: Ack)
     room = core.room_of(client)
     producer = core.table.producer(payload.producer_id)
     capabilities = payload.rtp_capabilities
-    if (
-        producer is None
-        or producer.kind == "data"
-        or producer.session.room_id != room.id
-        or not isinstance(capabilities, dict)
-    ):
-        raise Refused("cannot consume")
+    if producer is None or producer.kind == "data" or producer.session.room_id != room.id:
+        raise _cannot_consume(client, payload, "there is no such producer in the room")
+    if not isinstance(capabilities, dict):
+        raise _cannot_consume(client, payload, "no rtpCapabilities")
     session = core.own_transport(client, payload.transport_id)
-    if session.count_consumers(data=False) >= MAX_CONSUMERS:
+    if session.count_consumers(data=False) >= core.settings.limits.consumers:
         raise Refused("too many consumers")
     ignore_dtx = producer.kind == "audio" and payload.ignore_dtx is not False
-    consumer = await core.media.consume(
-        payload.transport_id, producer.id, capabilities, ignore_dtx=ignore_dtx
-    )
+    try:
+        consumer = await core.media.consume(
+            payload.transport_id, producer.id, capabilities, ignore_dtx=ignore_dtx
+        )
+    except MediaError as error:
+        if error.cause:
+            raise _cannot_consume(client, payload, error.cause) from None
+        raise
     _enter_consumer(core, Consumer(consumer["id"], payload.transport_id, producer, session))
     ack(None, consumer)
 
@@ -214,11 +190,17 @@ async def consume_data(core: Core, client: Client, payload: ConsumeDataPayload, 
     producer = core.table.producer(payload.data_producer_id)
     if producer is None or producer.kind != "data" or producer.session.room_id != room.id:
         raise Refused(f'DataProducer with id "{payload.data_producer_id[:MAX_ECHO]}" not found')
-    if session.count_consumers(data=True) >= MAX_DATA_CONSUMERS:
+    if session.count_consumers(data=True) >= core.settings.limits.data_consumers:
         raise Refused("too many data consumers")
     consumer = await core.media.consume_data(payload.transport_id, producer.id)
     _enter_consumer(core, Consumer(consumer["id"], payload.transport_id, producer, session))
     ack(None, {**consumer, "appData": {}})
+
+
+def _cannot_consume(client: Client, payload: ConsumePayload, cause: str) -> Refused:
+    """The one answer that clients know, and the reason in the log."""
+    log.info("cannot consume", socket=client.id, producer=payload.producer_id[:MAX_ECHO], cause=cause)
+    return Refused("cannot consume")
 
 
 def _enter_consumer(core: Core, consumer: Consumer) -> None:
@@ -238,7 +220,8 @@ async def get_producers(core: Core, client: Client, _payload: None, ack: Ack) ->
 
 
 async def get_data_producers(core: Core, client: Client, _payload: None, ack: Ack) -> None:
-    ack(None, [{"id": p.id, "kind": p.kind} for p in _others_producers(core, client, data=True)])
+    producers = _others_producers(core, client, data=True)
+    ack(None, [{"id": p.id, "kind": p.kind, "label": p.label} for p in producers])
 
 
 def _others_producers(core: Core, client: Client, *, data: bool) -> Iterator[Producer]:

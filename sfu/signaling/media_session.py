@@ -1,4 +1,7 @@
-"""Which transports, producers and consumers belong to whom. Only tables: nothing here talks to workers."""
+"""Which transports, producers and consumers belong to whom. Only tables: nothing here talks to workers.
+
+How many a socket may have is in :class:`sfu.signaling.limits.SignalingLimits`.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,6 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
-
-MAX_TRANSPORTS = 16
-"""Per socket. A host has four, twice that while a delay-sync room sets up."""
-
-MAX_PRODUCERS = 16
-"""Audio and video producers per socket."""
-
-MAX_DATA_PRODUCERS = 64
-"""Per socket."""
-
-MAX_CONSUMERS = 4096
-"""Audio and video consumers per socket. Clients never say that they are done with one."""
-
-MAX_DATA_CONSUMERS = 4096
-"""Per socket."""
 
 MAX_EARLY_ENDINGS = 1024
 """Ends of producers that are remembered because nobody knows the producer, or not yet."""
@@ -37,9 +25,9 @@ class Producer:
     transport_id: str
     role: tuple[str, ...] | None
     """A later producer of the same socket with the same role takes its place; None: nothing does."""
-    numbers: frozenset[int]
-    """SSRCs, or the SCTP stream id: what no other producer on the transport may use meanwhile."""
     session: MediaSession
+    label: str = ""
+    """Of a data channel."""
     consumers: dict[str, Consumer] = field(default_factory=dict)
 
 

@@ -341,8 +341,8 @@ def test_ignore_dtx_leaves_silence_out_without_a_gap() -> None:
 def test_data_is_relayed_with_its_ppid_and_boundaries() -> None:
     world = World()
     player_id, player = world.join()
-    stream = {"streamId": 3, "ordered": False, "maxRetransmits": 0}
-    world.core.produce_data(player_id, "data", stream, "inputs", "json", world.now)
+    parameters = {"streamId": 3, "ordered": False, "maxRetransmits": 0}
+    world.core.produce_data(player_id, "data", parameters, "inputs", "json", world.now)
     host_id, host = world.join()
     answer = world.core.consume_data(host_id, "dc", "data")
     assert answer == {

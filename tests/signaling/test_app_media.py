@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from sfu.signaling import media_events, media_session
-from sfu.signaling.media_session import MAX_EARLY_ENDINGS, MAX_TRANSPORTS, MediaTable
+from sfu.signaling.limits import SignalingLimits
+from sfu.signaling.media_session import MAX_EARLY_ENDINGS, MediaTable
+from sfu.worker.port import MediaError
 from tests.support.app_world import AppWorld, MemorySocket, open_world
 from tests.support.memory_media import CAPABILITIES
 
@@ -63,6 +65,7 @@ async def test_availability_is_one_object(world: AppWorld) -> None:
     assert await alice.call("sfu-available") == [{"available": False}]
 
 
+@pytest.mark.contract("D74")
 async def test_capabilities_are_the_same_everywhere(world: AppWorld) -> None:
     alice = await world.connect("alice")
     assert await alice.call("sfu-get-router-rtp-capabilities", {}) == [None, CAPABILITIES]
@@ -96,6 +99,7 @@ async def test_outside_a_room(world: AppWorld) -> None:
         "sfu-consume-data",
     ],
 )
+@pytest.mark.contract("D1")
 async def test_payloads_out_of_shape_are_invalid(world: AppWorld, event: str, payload: list[Any]) -> None:
     alice = await world.host("alice")
     if event == "sfu-create-transport" and payload == [{"transportId": 5}]:
@@ -124,6 +128,7 @@ async def test_a_transport_is_made_connected_and_restarted(world: AppWorld) -> N
     ]
 
 
+@pytest.mark.contract("D70", "M15")
 async def test_configured_ice_servers_come_with_the_transport() -> None:
     servers = ({"urls": "turn:x", "username": "u", "credential": "c"},)
     async with open_world(ice_servers=servers) as world:
@@ -163,13 +168,16 @@ async def test_transports_of_others_are_not_found(world: AppWorld) -> None:
             assert answer == ["transport not found"], event
 
 
-async def test_transports_are_bounded(world: AppWorld) -> None:
-    alice = await world.host("alice")
-    for _ in range(MAX_TRANSPORTS):
+@pytest.mark.contract("D4")
+async def test_transports_are_bounded() -> None:
+    async with open_world(limits=SignalingLimits(transports=3)) as world:
+        alice, bob = await world.host("alice"), await world.guest("bob")
+        for _ in range(3):
+            await transport(alice)
+        assert await alice.call("sfu-create-transport", {}) == ["too many transports"]
+        await transport(bob)
+        await alice.ask("sfu-recreate-transports")
         await transport(alice)
-    assert await alice.call("sfu-create-transport", {}) == ["too many transports"]
-    await alice.ask("sfu-recreate-transports")
-    await transport(alice)
 
 
 async def test_recreating_closes_everything_of_ones_own(world: AppWorld) -> None:
@@ -187,6 +195,7 @@ async def test_recreating_closes_everything_of_ones_own(world: AppWorld) -> None
 # Producing
 
 
+@pytest.mark.contract("D68", "D69", "D79", "M1", "M11")
 async def test_a_producer_is_announced_before_its_ack(autojump_clock: MockClock, world: AppWorld) -> None:
     alice, bob, eve = await world.host("alice"), await world.guest("bob"), await world.host("eve", "E")
     transport_id = await transport(alice)
@@ -200,19 +209,24 @@ async def test_a_producer_is_announced_before_its_ack(autojump_clock: MockClock,
     data = await produce_data(alice, transport_id)
     assert bob.take() == [
         ("new-producer", {"id": audio, "kind": "audio"}),
-        ("new-data-producer", {"id": data}),
+        ("new-data-producer", {"id": data, "label": "netplay-input"}),
     ]
     assert await bob.call("sfu-get-producers", {}) == [
         None,
         [{"id": video, "kind": "video"}, {"id": audio, "kind": "audio"}],
     ]
-    assert await bob.call("sfu-get-data-producers", {}) == [None, [{"id": data, "kind": "data"}]]
+    entry = {"id": data, "kind": "data", "label": "netplay-input"}
+    assert await bob.call("sfu-get-data-producers", {}) == [None, [entry]]
     assert await alice.call("sfu-get-producers", {}) == [None, []]
     assert await alice.call("sfu-get-data-producers", {}) == [None, []]
+    assert world.media.log[-3:] == ["produce", "produce", "produce_data"], (
+        "nothing is done for receivers first"
+    )
     assert eve.take() == []
     assert await eve.call("sfu-get-producers", {}) == [None, []]
 
 
+@pytest.mark.contract("M2")
 async def test_the_old_names_of_data_events_work(world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.guest("bob")
     sender, receiver = await transport(alice), await transport(bob)
@@ -238,6 +252,7 @@ async def test_media_says_what_is_wrong(world: AppWorld) -> None:
     assert await alice.call("producedata", payload) == ["missing params.streamId"]
 
 
+@pytest.mark.contract("D65")
 async def test_a_producer_replaces_the_one_of_its_kind_when_accepted(world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.guest("bob")
     transport_id = await transport(alice)
@@ -245,6 +260,7 @@ async def test_a_producer_replaces_the_one_of_its_kind_when_accepted(world: AppW
     bad = {"transportId": transport_id, "kind": "video", "rtpParameters": {}}
     await alice.call("sfu-produce", bad)
     assert await listed(bob) == [first], "a refused one replaces nothing"
+    assert set(world.media.producers) == {first}
     bob.take()
     second = await produce(alice, transport_id, rtpParameters=rtp(2))
     assert bob.take() == [
@@ -253,11 +269,15 @@ async def test_a_producer_replaces_the_one_of_its_kind_when_accepted(world: AppW
     ]
     await wait_all_tasks_blocked()
     assert set(world.media.producers) == {second}
-    third = await produce(alice, transport_id, rtpParameters=rtp(2))  # the same SSRC cannot be there twice
+    bad = {"transportId": transport_id, "kind": "video", "rtpParameters": {"encodings": [{"ssrc": 2}]}}
+    await alice.call("sfu-produce", bad)
+    assert set(world.media.producers) == {second}, "not even one that has its SSRC"
+    third = await produce(alice, transport_id, rtpParameters=rtp(2))
     assert set(world.media.producers) == {third}
     assert await listed(bob) == [third]
 
 
+@pytest.mark.contract("D65")
 async def test_sources_live_side_by_side(world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.guest("bob")
     transport_id = await transport(alice)
@@ -271,27 +291,27 @@ async def test_sources_live_side_by_side(world: AppWorld) -> None:
     assert await listed(bob) == [chat, mic2, game2]
 
 
-async def test_producers_are_bounded(world: AppWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media_events, "MAX_PRODUCERS", 2)
-    monkeypatch.setattr(media_events, "MAX_DATA_PRODUCERS", 1)
-    alice = await world.host("alice")
-    transport_id = await transport(alice)
-    await produce(alice, transport_id)
-    await produce(alice, transport_id, "audio", rtpParameters=rtp(2))
-    payload = {
-        "transportId": transport_id,
-        "kind": "audio",
-        "rtpParameters": rtp(3),
-        "appData": {"source": "x"},
-    }
-    assert await alice.call("sfu-produce", payload) == ["too many producers"]
-    await produce(alice, transport_id, "audio", rtpParameters=rtp(4))
-    await produce_data(alice, transport_id)
-    payload = {"transportId": transport_id, "sctpStreamParameters": {"streamId": 5}, "label": "other"}
-    assert await alice.call("producedata", payload) == ["too many data producers"]
-    await produce_data(alice, transport_id, 1)
+async def test_producers_are_bounded() -> None:
+    async with open_world(limits=SignalingLimits(producers=2, data_producers=1)) as world:
+        alice = await world.host("alice")
+        transport_id = await transport(alice)
+        await produce(alice, transport_id)
+        await produce(alice, transport_id, "audio", rtpParameters=rtp(2))
+        payload = {
+            "transportId": transport_id,
+            "kind": "audio",
+            "rtpParameters": rtp(3),
+            "appData": {"source": "x"},
+        }
+        assert await alice.call("sfu-produce", payload) == ["too many producers"]
+        await produce(alice, transport_id, "audio", rtpParameters=rtp(4))  # in the place of another
+        await produce_data(alice, transport_id)
+        payload = {"transportId": transport_id, "sctpStreamParameters": {"streamId": 5}, "label": "other"}
+        assert await alice.call("producedata", payload) == ["too many data producers"]
+        await produce_data(alice, transport_id, 1)
 
 
+@pytest.mark.contract("D66")
 async def test_data_producers_are_replaced_by_label_on_one_transport(world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.guest("bob")
     one, two = await transport(alice), await transport(alice)
@@ -321,6 +341,7 @@ async def test_data_producers_of_another_name(world: AppWorld) -> None:
 # Consuming
 
 
+@pytest.mark.contract("D81")
 async def test_consuming(world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.guest("bob")
     sender, receiver = await transport(alice), await transport(bob)
@@ -340,6 +361,74 @@ async def test_consuming(world: AppWorld) -> None:
     assert world.media.consumers[consumed["id"]][2] is False, "silence is a matter of audio"
 
 
+@pytest.mark.contract("D72")
+async def test_the_log_says_why_something_cannot_be_consumed(
+    world: AppWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob, eve = await world.host("alice"), await world.guest("bob"), await world.host("eve", "E")
+    video = await produce(alice, await transport(alice))
+    receiver, foreign = await transport(bob), await transport(eve)
+
+    async def cause(socket: MemorySocket, **payload: Any) -> str:
+        with capture_logs() as logs:
+            assert await socket.call("sfu-consume", payload) == ["cannot consume"]
+        [entry] = [entry for entry in logs if entry["event"] == "cannot consume"]
+        assert entry["producer"] == payload["producerId"]
+        return str(entry["cause"])
+
+    nowhere = "there is no such producer in the room"
+    assert await cause(bob, producerId="nope", transportId=receiver, rtpCapabilities=CAN) == nowhere
+    assert await cause(eve, producerId=video, transportId=foreign, rtpCapabilities=CAN) == nowhere
+    assert await cause(bob, producerId=video, transportId=receiver) == "no rtpCapabilities"
+
+    async def refuse(*_: object, **__: object) -> Any:
+        raise MediaError("cannot consume", "sent is video/VP9; received could be nothing")
+
+    monkeypatch.setattr(world.media, "consume", refuse)
+    answer = await cause(bob, producerId=video, transportId=receiver, rtpCapabilities=CAN)
+    assert answer == "sent is video/VP9; received could be nothing"
+
+
+@pytest.mark.contract("D85")
+async def test_a_failure_without_a_text_is_an_error_all_the_same(
+    world: AppWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await world.host("alice")
+    transport_id = await transport(alice)
+
+    async def fail(*_: object, **__: object) -> Any:
+        raise MediaError("")
+
+    for name in ("connect_transport", "restart_ice", "produce", "produce_data"):
+        monkeypatch.setattr(world.media, name, fail)
+    for event, more in (
+        ("sfu-connect-transport", {"dtlsParameters": {}}),
+        ("sfu-restart-ice", {}),
+        ("sfu-produce", {"kind": "video", "rtpParameters": rtp()}),
+        ("producedata", {"sctpStreamParameters": {"streamId": 0}}),
+    ):
+        assert await alice.call(event, {"transportId": transport_id, **more}) == ["error"]
+
+
+@pytest.mark.contract("M22")
+async def test_nothing_is_written_or_sent_aside(world: AppWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+
+    def refuse(*args: object, **_: object) -> Any:
+        raise AssertionError(f"opened {args!r}")
+
+    for name in ("socket.socket.__init__", "builtins.open", "os.open"):
+        monkeypatch.setattr(name, refuse)
+    sender, receiver = await transport(alice), await transport(bob)
+    video, data = await produce(alice, sender), await produce_data(alice, sender)
+    assert await listed(bob) == [video]
+    payload = {"producerId": video, "transportId": receiver, "rtpCapabilities": CAN}
+    await bob.ask("sfu-consume", payload)
+    await bob.ask("consumedata", {"dataProducerId": data, "transportId": receiver})
+    await bob.ask("leave-room")
+
+
+@pytest.mark.contract("M23")
 async def test_consuming_data(world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.guest("bob")
     data = await produce_data(alice, await transport(alice))
@@ -381,28 +470,27 @@ async def test_what_cannot_be_consumed(world: AppWorld) -> None:
     assert await bob.call("consumedata", {"transportId": receiver}) == ["missing dataProducerId"]
 
 
-async def test_consumers_are_bounded_and_end_with_their_producer(
-    world: AppWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(media_events, "MAX_CONSUMERS", 2)
-    monkeypatch.setattr(media_events, "MAX_DATA_CONSUMERS", 1)
-    alice, bob = await world.host("alice"), await world.guest("bob")
-    sender, receiver = await transport(alice), await transport(bob)
-    video, data = await produce(alice, sender), await produce_data(alice, sender)
-    payload = {"producerId": video, "transportId": receiver, "rtpCapabilities": CAN}
-    for _ in range(2):
+@pytest.mark.contract("D67", "D77")
+async def test_consumers_are_bounded_and_end_with_their_producer() -> None:
+    async with open_world(limits=SignalingLimits(consumers=2, data_consumers=1)) as world:
+        alice, bob = await world.host("alice"), await world.guest("bob")
+        sender, receiver = await transport(alice), await transport(bob)
+        video, data = await produce(alice, sender), await produce_data(alice, sender)
+        payload = {"producerId": video, "transportId": receiver, "rtpCapabilities": CAN}
+        for _ in range(2):
+            await bob.ask("sfu-consume", payload)
+        assert await bob.call("sfu-consume", payload) == ["too many consumers"]
+        await bob.ask("consumedata", {"dataProducerId": data, "transportId": receiver})
+        answer = await bob.call("consumedata", {"dataProducerId": data, "transportId": receiver})
+        assert answer == ["too many data consumers"]
+        payload["producerId"] = await produce(alice, sender, rtpParameters=rtp(2))
         await bob.ask("sfu-consume", payload)
-    assert await bob.call("sfu-consume", payload) == ["too many consumers"]
-    await bob.ask("consumedata", {"dataProducerId": data, "transportId": receiver})
-    answer = await bob.call("consumedata", {"dataProducerId": data, "transportId": receiver})
-    assert answer == ["too many data consumers"]
-    payload["producerId"] = await produce(alice, sender, rtpParameters=rtp(2))
-    await bob.ask("sfu-consume", payload)
 
 
 # Ends
 
 
+@pytest.mark.contract("D61", "D67")
 async def test_leaving_closes_ones_media(autojump_clock: MockClock, world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.guest("bob")
     video = await produce(bob, await transport(bob))
@@ -421,6 +509,7 @@ async def test_leaving_closes_ones_media(autojump_clock: MockClock, world: AppWo
     assert world.table_size == 0
 
 
+@pytest.mark.contract("D64")
 async def test_media_runs_on_in_grace_and_ends_with_it(autojump_clock: MockClock, world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.guest("bob")
     video = await produce(alice, await transport(alice))
@@ -435,6 +524,7 @@ async def test_media_runs_on_in_grace_and_ends_with_it(autojump_clock: MockClock
     assert set(world.media.transports) == {receiver}
 
 
+@pytest.mark.contract("D63")
 async def test_old_media_goes_when_the_new_socket_has_its_own(
     autojump_clock: MockClock, world: AppWorld
 ) -> None:
@@ -455,6 +545,7 @@ async def test_old_media_goes_when_the_new_socket_has_its_own(
     assert set(world.media.producers) == {new}
 
 
+@pytest.mark.contract("D63")
 async def test_old_media_goes_at_the_end_of_the_grace(autojump_clock: MockClock, world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.guest("bob")
     old = await produce(alice, await transport(alice))
@@ -477,6 +568,7 @@ async def test_a_takeover_closes_media_at_once(autojump_clock: MockClock, world:
     assert world.media.transports == {}
 
 
+@pytest.mark.contract("D67", "D84")
 async def test_a_transport_that_ends_by_itself(world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.guest("bob")
     sender, receiver = await transport(alice), await transport(bob)
@@ -495,6 +587,7 @@ async def test_a_transport_that_ends_by_itself(world: AppWorld) -> None:
     assert await bob.call("sfu-restart-ice", {"transportId": receiver}) == ["transport not found"]
 
 
+@pytest.mark.contract("D62", "D67", "D77")
 async def test_producers_that_end_by_themselves(world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.guest("bob")
     sender = await transport(alice)
@@ -507,6 +600,7 @@ async def test_producers_that_end_by_themselves(world: AppWorld) -> None:
     assert await listed(bob) == []
 
 
+@pytest.mark.contract("D3")
 async def test_a_lost_worker_is_told_and_survived(world: AppWorld) -> None:
     alice, bob, eve = await world.host("alice"), await world.guest("bob"), await world.host("eve", "E")
     sender, _, foreign = [await transport(socket) for socket in (alice, bob, eve)]
@@ -548,12 +642,14 @@ async def held(world: AppWorld, socket: MemorySocket, event: str, payload: Any, 
     return answer
 
 
+@pytest.mark.contract("D80")
 async def test_who_vanishes_while_a_transport_is_made_leaves_none(world: AppWorld) -> None:
     alice = await world.host("alice")
     await held(world, alice, "sfu-create-transport", {}, alice.leave)
     assert world.media.transports == {}
 
 
+@pytest.mark.contract("D80")
 async def test_a_room_that_vanishes_while_a_transport_is_made_leaves_nothing(
     autojump_clock: MockClock, world: AppWorld
 ) -> None:
@@ -569,6 +665,7 @@ async def test_a_room_that_vanishes_while_a_transport_is_made_leaves_nothing(
     assert world.table_size == 0
 
 
+@pytest.mark.contract("D80")
 async def test_a_producer_whose_transport_ends_meanwhile_is_not_announced(world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.guest("bob")
     transport_id = await transport(alice)
@@ -590,15 +687,18 @@ async def test_a_producer_that_ends_before_its_maker_knows_it(
     transport_id = await transport(alice)
     plain = world.media.produce
 
-    async def produce_and_end(*args: Any) -> str:
-        producer_id = await plain(*args)
+    async def produce_and_end(*args: Any, **options: Any) -> str:
+        producer_id = await plain(*args, **options)
         world.media.end_producer(producer_id)
         await wait_all_tasks_blocked()  # its end is heard of first
         return producer_id
 
+    old = await produce(alice, transport_id)
+    bob.take()
     monkeypatch.setattr(world.media, "produce", produce_and_end)
     payload = {"transportId": transport_id, "kind": "video", "rtpParameters": rtp()}
     assert await alice.call("sfu-produce", payload) == ["transport not found"]
+    assert bob.take() == [("producer-closed", {"id": old})], "which had made way already"
     assert await listed(bob) == []
 
 
@@ -641,8 +741,6 @@ async def test_a_worker_lost_while_a_transport_is_made(world: AppWorld) -> None:
 
 
 async def test_closing_that_fails_hurts_nobody(world: AppWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sfu.worker.port import MediaError
-
     async def refuse(_id: str) -> None:
         raise MediaError("no")
 
@@ -666,5 +764,6 @@ def test_ends_of_unknown_producers_are_remembered_only_so_long(monkeypatch: pyte
 
 
 def test_caps_are_what_clients_need() -> None:
-    assert media_session.MAX_TRANSPORTS >= 16
-    assert media_session.MAX_CONSUMERS >= 4096
+    limits = SignalingLimits()
+    assert limits.transports >= 8, "a host has four, twice that while a delay-sync room sets up"
+    assert limits.consumers >= 4096, "clients never say that they are done with one"
