@@ -40,9 +40,10 @@ async def create_room(core: Core, request: Request, visitor: Visitor) -> Respons
     try:
         async with core.claim(name, max_players=command.max_players, password=command.password):
             _do(core, command)
-            room = core.rooms.http_room(name) or {}
+            room = core.rooms.http_room(name)
     except RoomTaken:
         raise HttpError(409, "room already exists") from None
+    assert room is not None, "it has just been made"
     shown = {key: room[key] for key in ("room_name", "current", "max", "hasPassword")}
     shown["netplay_mode"] = _mode_number(body.get("netplay_mode", 0))
     shown |= {key: room[key] for key in ("sync_config", "spectator_mode")}

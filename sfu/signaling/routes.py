@@ -43,13 +43,8 @@ async def list_rooms(core: Core, _request: Request, _visitor: Visitor) -> Respon
         if record.get("nodeId") != own  # our own records may be out of date
     }
     for room in core.rooms:
-        if room.player_count:
-            rooms[room.name] = {
-                "room_name": room.name,
-                "current": room.player_count,
-                "max": room.settings.max_players,
-                "hasPassword": bool(room.settings.password),
-                **room.details(),
+        if room.player_count or room.fresh:
+            rooms[room.name] = {**room.http_view(), **room.details()} | {
                 "nodeId": own,
                 "url": core.settings.public_url,
             }

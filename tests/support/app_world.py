@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import trio
 from trio.testing import wait_all_tasks_blocked
 
@@ -128,15 +129,17 @@ class AppWorld:
         auth: Any = None,
         query: list[tuple[str, str]] | None = None,
         headers: Mapping[str, str] | None = None,
+        remote: str = "192.0.2.1",
     ) -> MemorySocket:
         """Connect a socket however it comes in."""
-        socket = MemorySocket(self, Handshake(auth, query or [], headers or {}, "192.0.2.1"))
+        socket = MemorySocket(self, Handshake(auth, query or [], headers or {}, remote))
         await self.app.connect(socket)
         socket.connected = True
         return socket
 
-    async def connect(self, user: str) -> MemorySocket:
-        return await self.handshake({"token": f"t:{user}"})
+    async def connect(self, user: str, *, kind: str = "t", remote: str = "192.0.2.1") -> MemorySocket:
+        """Connect a user with a read token, or another kind that :class:`MemoryRomm` knows."""
+        return await self.handshake({"token": f"{kind}:{user}"}, remote=remote)
 
     async def host(self, user: str, room: str = "R", **payload: Any) -> MemorySocket:
         """Connect someone who opens a room."""
@@ -159,18 +162,49 @@ class AppWorld:
     async def get(
         self, path: str, query: list[tuple[str, str]] | None = None, headers: dict[str, str] | None = None
     ) -> Response:
-        """An HTTP request."""
+        """A ``GET`` request."""
+        return await self.request("GET", path, query=query, headers=headers)
+
+    async def post(self, path: str, body: Any = None, *, token: str = "t:ann") -> Response:
+        """A ``POST`` request with a JSON body; raw bytes go as they are."""
+        headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        data = body if isinstance(body, bytes) else msgspec.json.encode({} if body is None else body)
+        return await self.request("POST", path, headers=headers, body=data)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: list[tuple[str, str]] | None = None,
+        headers: dict[str, str] | None = None,
+        body: bytes = b"",
+        remote: str = "192.0.2.1",
+    ) -> Response:
+        """An HTTP request, answered as the front door does."""
         headers = headers or {}
         request = Request(
-            "GET", path, query=query or [], headers=headers, cookies=parse_cookies(headers.get("cookie", ""))
+            method,
+            path,
+            query=query or [],
+            headers=headers,
+            cookies=parse_cookies(headers.get("cookie", "")),
+            body=body,
+            remote=remote,
         )
-        found = self.router.find(request)
-        assert found is not None
-        handler, request = found
         try:
+            found = self.router.find(request)
+            if found is None:
+                return error_response(404, "not found")
+            handler, request = found
             return await handler(request)
         except HttpError as error:
             return error_response(error.status, str(error))
+
+
+def body_of(response: Response) -> tuple[int, Any]:
+    """Status and decoded JSON body of a response."""
+    return response.status, msgspec.json.decode(response.body)
 
 
 @asynccontextmanager
