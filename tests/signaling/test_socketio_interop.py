@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import trio
 
-from sfu.signaling.application import Ack, Socket
+from sfu.signaling.application import Ack, AckTimeout, Socket
 from sfu.signaling.frontdoor import serve_http
 from sfu.signaling.settings import SignalingSettings
 from tests.signaling.harness import Recorder
@@ -28,7 +28,12 @@ HERE = Path(__file__).parent
 NODE = HERE / "node"
 EVENTS = 10_000
 
-LIBRARIES = ["socket.io-client", "socket.io-client-4.6"]
+LIBRARIES = [
+    "socket.io-client",  # 4.8.1, which the game client carries
+    "socket.io-client-4.6",
+    "socket.io-client-4.7",
+    "socket.io-client-latest",
+]
 TRANSPORTS = ["polling", "websocket", "polling,websocket"]
 
 UPGRADE_DELAY = 0.25
@@ -37,7 +42,7 @@ UPGRADE_DELAY = 0.25
 
 @dataclass
 class Judged(Recorder):
-    """Also kicks and shuts down on request."""
+    """Also kicks, asks back and shuts down on request."""
 
     shut_down: trio.CancelScope | None = None
     everybody_left: trio.Event = field(default_factory=trio.Event)
@@ -53,8 +58,19 @@ class Judged(Recorder):
             case "kick":
                 socket.disconnect()
             case "shutdown":
+                # A client on long-polling is to hear this, and must then still be told of the end.
+                socket.emit("last words", 1)
+                await trio.testing.wait_all_tasks_blocked()
                 assert self.shut_down is not None
                 self.shut_down.cancel()
+            case "ask me":
+                question, *rest = args
+                try:
+                    ack(await socket.emit_with_ack(question, *rest, timeout=0.5))
+                except AckTimeout:
+                    ack("no answer")
+            case "silence":
+                pass
             case _:
                 await super().event(socket, name, args, ack)
 
@@ -67,7 +83,7 @@ def node() -> str:
         pytest.skip("no node")
     with (NODE / "package.json").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # test processes side by side
-        if not (NODE / "node_modules").exists():
+        if not all((NODE / "node_modules" / library).exists() for library in LIBRARIES):
             npm = shutil.which("npm")
             assert npm is not None
             subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=NODE, check=True, timeout=110)
@@ -76,14 +92,22 @@ def node() -> str:
 
 @asynccontextmanager
 async def serve(
-    app: Judged, settings: SignalingSettings | None = None, *, slow_upgrade: bool = False
+    app: Judged, settings: SignalingSettings | None = None, *, slow_upgrade: bool = False, doors: int = 1
 ) -> AsyncIterator[int]:
-    """Run a door on a free port; yields the port."""
+    """Run a door on a free port, and another one there each time that one is shut; yields the port."""
+
+    async def open_doors(task_status: trio.TaskStatus[int]) -> None:
+        port = 0
+        for _ in range(doors):
+            (listener,) = await trio.open_tcp_listeners(port, host="127.0.0.1")
+            port = listener.socket.getsockname()[1]
+            with trio.CancelScope() as app.shut_down:
+                task_status.started(port)
+                task_status = trio.TASK_STATUS_IGNORED
+                await serve_http([listener], application=app, namespaces={"/admin": app}, settings=settings)
+
     async with trio.open_nursery() as nursery:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        app.shut_down = nursery.cancel_scope
-        await nursery.start(partial(serve_http, [listener], application=app, settings=settings))
-        port = listener.socket.getsockname()[1]
+        port = await nursery.start(open_doors)
         if slow_upgrade:
             (proxy,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
             nursery.start_soon(trio.serve_listeners, partial(relay, port), [proxy])
@@ -125,18 +149,16 @@ async def run_client(
     settings: SignalingSettings | None = None,
     *,
     slow_upgrade: bool = False,
+    doors: int = 1,
 ) -> dict[str, Any]:
-    output = b""
-    async with serve(app, settings, slow_upgrade=slow_upgrade) as port:
-        with trio.CancelScope(shield=True):  # the door may be shut by the scenario
-            command = [node, "client.mjs", f"http://127.0.0.1:{port}", scenario, library, transports]
-            done = await trio.run_process(command, cwd=NODE, capture_stdout=True)
-            output = done.stdout
+    async with serve(app, settings, slow_upgrade=slow_upgrade, doors=doors) as port:
+        command = [node, "client.mjs", f"http://127.0.0.1:{port}", scenario, library, transports]
+        done = await trio.run_process(command, cwd=NODE, capture_stdout=True)
         # What the client did last has to arrive.
         if len(app.goodbyes) < len(app.sockets):
             with trio.move_on_after(5.0):
                 await app.everybody_left.wait()
-    result: dict[str, Any] = json.loads(output)
+    result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 
@@ -164,7 +186,9 @@ async def test_no_event_is_lost_or_overtaken(node: str, library: str, transports
     assert result["received"] == EVENTS
     assert result["wrong"] is None
     assert result["acksInOrder"]
-    assert [args for _, args in app.events] == [[number] for number in range(EVENTS)]
+    assert [args for _, args in app.events] == [
+        [number] if number % 7 else [number, bytes([number % 256])] for number in range(EVENTS)
+    ]
     assert result["last"] == transports.split(",")[-1]
     if "," in transports:
         sent, received = result["upgradedAt"]
@@ -217,12 +241,67 @@ async def test_heartbeats(node: str, transports: str) -> None:
     assert result["before"] == []
 
 
+@pytest.mark.contract("D5")
+@pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("transports", TRANSPORTS)
-async def test_shutdown_is_a_clean_close(node: str, transports: str) -> None:
+async def test_shutdown_is_a_clean_close(node: str, library: str, transports: str) -> None:
     app = Judged()
-    result = await run_client(node, app, "shutdown", LIBRARIES[0], transports)
-    assert result == {"reason": "transport close"}
+    result = await run_client(node, app, "shutdown", library, transports)
+    assert result == {"reason": "transport close", "heard": [1]}
     assert app.reasons == ["server shutting down"]
+
+
+@pytest.mark.parametrize("transports", TRANSPORTS)
+async def test_clients_come_back_to_a_server_that_was_restarted(node: str, transports: str) -> None:
+    app = Judged()
+    result = await run_client(node, app, "restart", LIBRARIES[0], transports, doors=3)
+    assert result == {"reasons": ["transport close"] * 2, "different": True, "ack": 1}
+    assert app.reasons[:2] == ["server shutting down"] * 2
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("transports", TRANSPORTS)
+async def test_two_namespaces_over_one_connection(node: str, library: str, transports: str) -> None:
+    app = Judged()
+    result = await run_client(node, app, "namespaces", library, transports)
+    assert result == {
+        "refusal": "Invalid namespace",
+        "numbers": {"main": list(range(500)), "admin": list(range(0, -500, -1))},
+        "acks": ["m", "a"],
+        "alone": "alone",
+        "again": "again",
+        "different": 3,
+        "open": "open",
+    }
+    assert [socket.namespace for socket in app.sockets] in (
+        ["/", "/admin", "/admin"],
+        ["/admin", "/", "/admin"],
+    )
+    assert {tuple(socket.handshake.auth.values()) for socket in app.sockets} == {("main",), ("admin",)}
+
+
+@pytest.mark.parametrize("transports", TRANSPORTS)
+async def test_the_query_of_an_address_is_no_part_of_the_namespace(node: str, transports: str) -> None:
+    app = Judged()
+    assert await run_client(node, app, "query", LIBRARIES[0], transports) == {"ack": 1}
+    assert app.sockets[0].namespace == "/admin"
+    assert ("token", "in the query") in app.sockets[0].handshake.query
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("transports", TRANSPORTS)
+async def test_acknowledgements_both_ways(node: str, library: str, transports: str) -> None:
+    app = Judged()
+    result = await run_client(node, app, "acks", library, transports)
+    assert result == {
+        "binary": [1, 2],
+        "asked": [7, [3, 4]],
+        "empty": [],
+        "nobody": "no answer",
+        "silence": "operation has timed out",
+        "many": True,
+        "after": [8, [5]],
+    }
 
 
 @pytest.mark.parametrize("transports", TRANSPORTS)

@@ -2,7 +2,7 @@
 // usage: node client.mjs <url> <scenario> <package> <transports, comma-separated>
 
 const [url, scenario, library, transports] = process.argv.slice(2);
-const { io } = await import(library);
+const { io, Manager } = await import(library);
 
 const EVENTS = 10000;
 const options = { transports: transports.split(","), forceNew: true, auth: { token: "t" } };
@@ -46,7 +46,7 @@ const scenarios = {
     return result;
   },
 
-  // Events both ways while the transport is upgraded underneath.
+  // Events both ways, every seventh with binary, while the transport is upgraded underneath.
   async order() {
     const socket = await connect();
     let sent = 0;
@@ -56,8 +56,10 @@ const scenarios = {
     socket.io.engine.once("upgrade", () => (upgradedAt = [sent, received]));
     progress = () => ({ sent, received, wrong, upgradedAt, state: socket.connected });
     const done = new Promise((resolve) => {
-      socket.on("echo", (number) => {
-        if (number !== received && wrong === null) wrong = [received, number];
+      socket.on("echo", (number, ...bytes) => {
+        const expected = received % 7 ? [] : [received % 256];
+        const got = bytes.map((data) => new Uint8Array(data)[0]);
+        if (wrong === null && (number !== received || String(got) !== String(expected))) wrong = [received, number, got];
         if (++received === EVENTS) resolve();
       });
     });
@@ -65,8 +67,9 @@ const scenarios = {
     while (sent < EVENTS) {
       for (let burst = 0; burst < 50; burst++) {
         const number = sent++;
-        if (number % 100) socket.emit("echo", number);
-        else socket.emit("echo", number, (answer) => acks.push(answer));
+        const args = number % 7 ? [number] : [number, new Uint8Array([number % 256])];
+        if (number % 100) socket.emit("echo", ...args);
+        else socket.emit("echo", ...args, (answer) => acks.push(answer));
       }
       await sleep(1);
     }
@@ -107,6 +110,90 @@ const scenarios = {
     const [error] = await once(socket, "connect_error");
     socket.disconnect();
     return { message: error.message };
+  },
+
+  // Two namespaces over one connection, and one that is refused.
+  async namespaces() {
+    const manager = new Manager(url, { transports: options.transports });
+    const main = manager.socket("/", { auth: { of: "main" } });
+    const admin = manager.socket("/admin", { auth: { of: "admin" } });
+    const other = manager.socket("/other");
+    const [[refusal]] = await Promise.all([once(other, "connect_error"), once(main, "connect"), once(admin, "connect")]);
+    other.disconnect();
+    const numbers = { main: [], admin: [] };
+    main.on("echo", (value) => typeof value === "number" && numbers.main.push(value));
+    admin.on("echo", (value) => typeof value === "number" && numbers.admin.push(value));
+    for (let number = 0; number < 500; number++) {
+      main.emit("echo", number);
+      admin.emit("echo", -number, new Uint8Array(10));
+    }
+    const acks = await Promise.all([main.emitWithAck("echo", "m"), admin.emitWithAck("echo", "a")]);
+    await upgraded(main);
+    admin.disconnect();
+    const alone = await main.emitWithAck("echo", "alone");
+    const back = once(admin, "connect");
+    admin.connect();
+    await back;
+    const again = await admin.emitWithAck("echo", "again");
+    const ids = [main.id, admin.id, manager.engine.id];
+    main.disconnect();
+    const open = manager.engine.readyState;
+    admin.disconnect();
+    return { refusal: refusal.message, numbers, acks, alone, again, different: new Set(ids).size, open };
+  },
+
+  // The query of an address goes to the handshake, not into the namespace.
+  async query() {
+    const socket = io(url + "/admin?token=in%20the%20query", options);
+    await once(socket, "connect");
+    const ack = await socket.emitWithAck("echo", 1);
+    socket.disconnect();
+    return { ack };
+  },
+
+  // Acknowledgements both ways, with binary, and those that never come.
+  async acks() {
+    const socket = await connect();
+    const bytes = (data) => [...new Uint8Array(data)];
+    socket.on("ask", (number, data, answer) => answer(number, { x: data }));
+    socket.on("ask without data", (answer) => answer());
+    const binary = await socket.emitWithAck("echo", new Uint8Array([1, 2]));
+    const asked = await socket.emitWithAck("ask me", "ask", 7, new Uint8Array([3, 4]));
+    const empty = await socket.emitWithAck("ask me", "ask without data");
+    const nobody = await socket.emitWithAck("ask me", "nobody listens");
+    let silence = null;
+    await socket.timeout(200).emitWithAck("silence").catch((error) => (silence = error.message));
+    const many = await Promise.all([...Array(100).keys()].map((number) => socket.emitWithAck("echo", number)));
+    await upgraded(socket);
+    const after = await socket.emitWithAck("ask me", "ask", 8, new Uint8Array([5]));
+    socket.disconnect();
+    return {
+      binary: bytes(binary),
+      asked: [asked[0], bytes(asked[1].x)],
+      empty,
+      nobody,
+      silence,
+      many: many.every((answer, number) => answer === number),
+      after: [after[0], bytes(after[1].x)],
+    };
+  },
+
+  // The server stops and another one takes its place.
+  async restart() {
+    const socket = await connect({ reconnectionDelay: 10, reconnectionDelayMax: 20 });
+    const first = socket.id;
+    const reasons = [];
+    socket.on("disconnect", (reason) => reasons.push(reason));
+    for (let turn = 0; turn < 2; turn++) {
+      await upgraded(socket);
+      const back = once(socket, "connect");
+      socket.emit("shutdown");
+      await back;
+    }
+    const ack = await socket.emitWithAck("echo", 1);
+    const result = { reasons: [...reasons], different: socket.id !== first, ack };
+    socket.disconnect();
+    return result;
   },
 
   // The transport breaks; the client comes back as somebody new.
@@ -167,10 +254,12 @@ const scenarios = {
   async shutdown() {
     const socket = await connect({ reconnection: false });
     await upgraded(socket);
+    const heard = [];
+    socket.on("last words", (word) => heard.push(word));
     const disconnected = once(socket, "disconnect");
     socket.emit("shutdown");
     const [reason] = await disconnected;
-    return { reason };
+    return { reason, heard };
   },
 };
 
