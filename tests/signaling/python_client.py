@@ -25,16 +25,34 @@ async def main(url: str, transports: list[str]) -> dict[str, Any]:
         if len(numbers) == 1000:
             done.set()
 
+    def on_ask(number: int, data: bytes) -> tuple[int, dict[str, bytes]]:
+        return number, {"x": data}
+
     client.on("number", on_number)
     client.on("binary", lambda data: binary.set_result(data["x"]))
-    await client.connect(url, transports=transports, auth={"token": "t"})
+    for namespace in ("/", "/admin"):
+        client.on("ask", on_ask, namespace=namespace)
+    await client.connect(url, transports=transports, auth={"token": "t"}, namespaces=["/", "/admin"])
     ack = await client.call("two", (1, {"a": None}))
+    asked = []
+    for namespace in ("/", "/admin"):
+        number, answer = await client.call("ask me", ("ask", 7, b"\x01"), namespace=namespace)
+        asked.append([number, list(answer["x"])])
+    nobody = await client.call("ask me", "nobody listens")
+    try:
+        silence = await client.call("silence", timeout=0.2)
+    except socketio.exceptions.TimeoutError:
+        silence = "timeout"
     for number in range(1000):
         await client.emit("number", number)
     await client.emit("binary", {"x": b"\x00\xff"})
     await asyncio.wait_for(done.wait(), 30)
     result = {
         "ack": ack,
+        "asked": asked,
+        "nobody": nobody,
+        "silence": silence,
+        "ids": [client.get_sid(), client.get_sid("/admin")],
         "numbers": numbers,
         "binary": list(await asyncio.wait_for(binary, 10)),
         "transport": client.transport(),

@@ -313,6 +313,13 @@ async def test_python_socketio(transports: str) -> None:
         done = await trio.run_process(command, capture_stdout=True)
     result = json.loads(done.stdout)
     assert result["ack"] == [1, {"a": None}]
+    assert result["asked"] == [[7, [1]], [7, [1]]]
+    assert result["nobody"] == []  # this client acknowledges what it has no handler for
+    assert result["silence"] == "timeout"
+    assert result["ids"] == [
+        next(socket.id for socket in app.sockets if socket.namespace == namespace)
+        for namespace in ("/", "/admin")
+    ]
     assert result["numbers"] == list(range(1000))
     assert result["binary"] == [0, 255]
     assert result["transport"] == transports.split(",")[-1]
