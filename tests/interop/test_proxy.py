@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
-from pathlib import Path
 
 import pytest
 import trio
@@ -19,17 +17,10 @@ from sfu.signaling.settings import SignalingSettings
 from tests.interop.member import eventually
 from tests.signaling.harness import POLLING, WEBSOCKET, Answer, Client, Ws
 from tests.support.doors import Door, open_client, open_door, open_websocket
-from tests.support.nginx import LOCATIONS, ONE_NODE, Nginx, one_node, open_nginx
+from tests.support.nginx import LOCATIONS, ONE_NODE, SITES, Nginx, one_node, open_nginx
 
 pytestmark = pytest.mark.interop
 
-HERE = Path(__file__).parent
-PYTHON_CLIENT = HERE.parent / "signaling" / "python_client.py"
-SITES = {
-    "ours": ONE_NODE,
-    "g5": HERE / "romm_nginx" / "g5.conf",
-    "g6": HERE / "romm_nginx" / "g6.conf",
-}
 SOON = 20.0
 """Seconds for whatever must happen."""
 LARGE = "x" * 900_000
@@ -303,28 +294,6 @@ async def test_nothing_is_to_be_cached() -> None:
             assert answer.headers.get("cache-control", "no-store") == "no-store"
 
 
-@pytest.mark.parametrize(
-    ("site", "transports"),
-    [
-        ("ours", "polling"),
-        ("ours", "websocket"),
-        ("ours", "polling,websocket"),
-        ("g5", "polling,websocket"),
-        ("g6", "polling,websocket"),
-    ],
-)
-async def test_python_socketio(site: str, transports: str) -> None:
-    """A client that is not ours: a thousand events each way, binary, a refusal."""
-    async with open_front(site) as front:
-        command = [sys.executable, str(PYTHON_CLIENT), front.nginx.url, transports]
-        done = await trio.run_process(command, capture_stdout=True)
-        result = json.loads(done.stdout)
-        assert result["numbers"] == list(range(1000))
-        assert result["binary"] == [0, 255]
-        assert result["transport"] == transports.split(",")[-1]
-        assert result["refusal"] == {"message": "no entry"}
-
-
 # --- silence --------------------------------------------------------------------------------------
 
 
@@ -382,17 +351,13 @@ async def test_pings_keep_an_idle_session_through_the_proxy(
 
 
 async def test_a_daemon_that_restarts_is_found_again() -> None:
-    async with open_door("romm") as romm, AsyncExitStack() as first:
-        port = (await first.enter_async_context(open_door("sfu"))).port
-        async with (
-            open_nginx(ONE_NODE, one_node(port, romm.port)) as nginx,
-            open_client(nginx.port) as client,
-        ):
-            target = await open_session(client)
-            await first.aclose()
-            assert (await client.get("/list")).status == 502
-            assert (await client.get("/")).json() == {"door": "romm"}
-            async with open_door("sfu", port=port):
-                assert (await client.get("/list")).json() == {"door": "sfu"}
-                assert (await client.get(target)).json()["message"] == "Session ID unknown"
-                await open_session(client)
+    async with open_front() as front, open_client(front.nginx.port) as client:
+        target = await open_session(client)
+        port = front.sfu.port
+        await front.sfu.shut()
+        assert (await client.get("/list")).status == 502
+        assert (await client.get("/")).json() == {"door": "romm"}
+        async with open_door("sfu", port=port):
+            assert (await client.get("/list")).json() == {"door": "sfu"}
+            assert (await client.get(target)).json()["message"] == "Session ID unknown"
+            await open_session(client)

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 
 import trio
 from trio_websocket import wrap_client_stream
@@ -47,10 +46,17 @@ class Door:
     app: Recorder = field(default_factory=Recorder)
     requests: list[Request] = field(default_factory=list)
     """Those outside Engine.IO, oldest first."""
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    over: trio.Event = field(default_factory=trio.Event)
 
     @property
     def port(self) -> int:
         return self.listener.port
+
+    async def shut(self) -> None:
+        """Close it before its time, as a daemon that ends."""
+        self.scope.cancel()
+        await self.over.wait()
 
     async def take(self, request: Request) -> Response:
         """Write a request down; the answer says whose door it was."""
@@ -66,18 +72,22 @@ async def open_door(
     """A door for the length of a block; by default on a free port."""
     [listener] = await trio.open_tcp_listeners(port, host=HOST)
     door = Door(name, CountingListener(listener))
-    async with trio.open_nursery() as nursery:
-        await nursery.start(
-            partial(
-                serve_http,
+
+    async def serve(task_status: trio.TaskStatus[object]) -> None:
+        with door.scope:
+            await serve_http(
                 [door.listener],
                 application=door.app,
                 mounts=[Mount("/", door.take)],
                 settings=settings,
+                task_status=task_status,
             )
-        )
+        door.over.set()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve)
         yield door
-        nursery.cancel_scope.cancel()
+        door.scope.cancel()
 
 
 @asynccontextmanager

@@ -32,6 +32,12 @@ ONE_NODE = DEPLOY / "trio-sfu.conf"
 SEVERAL_NODES = DEPLOY / "trio-sfu-nodes.conf"
 """Daemons ``a``, ``b`` and ``c`` at ``127.0.0.1:3001`` to ``3003``; see :func:`several_nodes`."""
 LOCATIONS = DEPLOY / "trio-sfu-locations.conf"
+SITES = {
+    "ours": ONE_NODE,
+    "g5": Path(__file__).parent / "romm_nginx" / "g5.conf",
+    "g6": Path(__file__).parent / "romm_nginx" / "g6.conf",
+}
+"""One daemon and RomM behind one address: as we have it, and as two generations of RomM's image do."""
 
 LISTEN = "listen 80;"
 ACCESS_LOG = "/var/log/nginx/access.log"

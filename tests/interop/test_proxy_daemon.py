@@ -1,0 +1,82 @@
+"""The real daemon behind nginx, with clients that are not ours."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+from tests.support.daemon import Daemon, clean, running_daemon
+from tests.support.nginx import SITES, Nginx, one_node, running_nginx
+
+pytestmark = pytest.mark.interop
+
+EVENING = Path(__file__).parent / "socketio_evening.py"
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    with running_daemon() as one:
+        yield one
+        assert clean(one.stop().stderr)
+
+
+@pytest.fixture(scope="module", params=SITES)
+def nginx(request: pytest.FixtureRequest, daemon: Daemon) -> Iterator[Nginx]:
+    """The standalone daemon also takes RomM's place: it mints tokens and serves the page."""
+    with running_nginx(SITES[request.param], one_node(daemon.port, daemon.port)) as one:
+        yield one
+
+
+@pytest.mark.parametrize("transports", ["polling", "websocket", "polling,websocket"])
+@pytest.mark.parametrize("path", ["socket.io", "netplay/socket.io"])
+async def test_python_socketio(nginx: Nginx, daemon: Daemon, path: str, transports: str) -> None:
+    """Open, join, two hundred messages in order, leave; one token in the packet, one in a cookie."""
+    tokens = [daemon.mint(name) for name in ("Ann", "Bob")]
+    command = [sys.executable, str(EVENING), nginx.url, path, transports, *tokens]
+    with trio.fail_after(60):
+        done = await trio.run_process(command, capture_stdout=True)
+    assert json.loads(done.stdout) == {
+        "opened": None,
+        "users": 2,
+        "received": True,
+        "transport": [transports.split(",")[-1]] * 2,
+    }
+
+
+def test_a_token_is_taken_from_header_cookie_and_query(nginx: Nginx) -> None:
+    """Same-origin, as RomM's page asks; a page may mint only if it comes from the host that it asks."""
+    with httpx.Client(base_url=nginx.url, headers={"Origin": nginx.url}) as client:
+        token = client.post("/api/sfu/token", json={"name": "Eve"}).json()["token"]
+        ways: list[dict[str, Any]] = [
+            {"headers": {"Authorization": f"Bearer {token}"}},
+            {"headers": {"Cookie": f"romm_sfu_token={token}"}},
+            {"params": {"token": token}},
+        ]
+        for way in ways:
+            for target in ("/list", "/netplay/list"):
+                answer = client.get(target, **way)
+                assert (answer.status_code, answer.json()) == (200, {})
+                assert answer.headers["access-control-allow-origin"] == "*"
+        assert client.get("/list").status_code == 401
+        elsewhere = client.post("/api/sfu/token", json={}, headers={"Origin": "https://elsewhere.example"})
+        assert elsewhere.status_code == 403
+
+
+def test_preflight(nginx: Nginx) -> None:
+    asks = {
+        "Origin": "https://play.example.org",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+    for target in ("/create", "/join/x", "/netplay/create"):
+        answer = httpx.request("OPTIONS", nginx.url + target, headers=asks)
+        assert answer.status_code == 204
+        assert answer.headers["access-control-allow-headers"] == "authorization,content-type"
+        assert "POST" in answer.headers["access-control-allow-methods"]
