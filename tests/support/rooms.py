@@ -10,16 +10,29 @@ from sfu.rooms import (
     Broadcast,
     Caller,
     ChangeSlot,
+    Chat,
     CloseMedia,
+    CreateRoom,
     Effect,
+    JoinInfo,
     JoinRoom,
+    LaunchGame,
     LeaveRoom,
     LoseSocket,
     OpenRoom,
+    PauseHost,
+    ReadyAtFrame,
     Rejected,
+    ReleaseSeat,
+    ReserveSeat,
     Rooms,
     RoomsUpdated,
+    SetReady,
+    StartGame,
     StartMedia,
+    ToggleReady,
+    UpdatePlayerMetadata,
+    UpdateRoomMetadata,
     UsersUpdated,
     parse_extra_untrusted,
 )
@@ -29,10 +42,14 @@ from sfu.rooms.slots import wanted_slot
 
 
 class World:
-    """Rooms in virtual time. A socket's name is its user's with anything after a dash: ``ann``, ``ann-2``."""
+    """Rooms in virtual time, where milliseconds since 1970 are a thousand times the clock's seconds.
+
+    A socket's name is its user's with anything after a dash: ``ann``, ``ann-2``.
+    """
 
     def __init__(self, **settings: Any) -> None:
         ids = itertools.count(1)
+        self._message_ids = itertools.count(1)
         self.rooms = Rooms(lambda: f"room-{next(ids)}", wall_ms=lambda now: round(now * 1000), **settings)
         self.now = 1000.0
         self.last_seen: dict[str, float] = {}
@@ -77,6 +94,60 @@ class World:
 
     def media(self, socket: str) -> list[Effect]:
         return self.rooms.handle(StartMedia(socket), self.now)
+
+    # Over HTTP
+
+    def create(
+        self, user: str, room: str = "R", *, max_players: int = 4, password: str = "", **fields: Any
+    ) -> list[Effect]:
+        return self.rooms.handle(
+            CreateRoom(f"id:{user}", user, room, max_players, password, fields), self.now
+        )
+
+    def reserve(self, user: str, room: str = "R", *, password: Any = None) -> list[Effect]:
+        return self.rooms.handle(ReserveSeat(f"id:{user}", user, room, password), self.now)
+
+    def release(self, user: str, room: str = "R") -> list[Effect]:
+        return self.rooms.handle(ReleaseSeat(f"id:{user}", room), self.now)
+
+    # Said in a room
+
+    def describe_room(self, socket: str, metadata: Any, room: str = "R") -> list[Effect]:
+        return self.rooms.handle(UpdateRoomMetadata(socket, room, metadata), self.now)
+
+    def describe_player(self, socket: str, metadata: Any, room: str = "R") -> list[Effect]:
+        return self.rooms.handle(UpdatePlayerMetadata(socket, room, metadata), self.now)
+
+    def info(
+        self, socket: str, rom: Any = None, core: Any = None, version: Any = None, *, mode: Any = None,
+        room: str = "R",
+    ) -> list[Effect]:  # fmt: skip
+        return self.rooms.handle(JoinInfo(socket, room, rom, core, version, mode), self.now)
+
+    def chat(self, socket: str, message: Any) -> list[Effect]:
+        return self.rooms.handle(Chat(socket, message, f"m{next(self._message_ids)}"), self.now)
+
+    def pause(self, socket: str, *, room: str | None = None, paused: bool = True) -> list[Effect]:
+        return self.rooms.handle(PauseHost(socket, room, paused), self.now)
+
+    # In the lobby
+
+    def toggle(self, socket: str, room: str = "R") -> list[Effect]:
+        return self.rooms.handle(ToggleReady(socket, room), self.now)
+
+    def ready(self, socket: str, *, ready: bool = True, room: str = "R") -> list[Effect]:
+        return self.rooms.handle(SetReady(socket, room, ready), self.now)
+
+    def start(self, socket: str, room: str = "R") -> list[Effect]:
+        return self.rooms.handle(StartGame(socket, room), self.now)
+
+    def at_frame(self, socket: str, frame: Any = 1, room: str = "R") -> list[Effect]:
+        return self.rooms.handle(ReadyAtFrame(socket, room, frame), self.now)
+
+    def launch(self, socket: str, room: str = "R") -> list[Effect]:
+        return self.rooms.handle(LaunchGame(socket, room), self.now)
+
+    # Time
 
     def sleep(self, seconds: float) -> list[Effect]:
         """Let time pass, running every timer when it is due."""
