@@ -9,10 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from sfu.signaling import core
-from sfu.signaling.limits import SignalingLimits
 from tests.support.app_world import AppWorld, open_world
-
-LONGEST = SignalingLimits().data_message_bytes
 
 NOTHING_KNOWN = {
     "rom_hash": None, "core_type": None, "system": None, "platform": None, "coreId": None,
@@ -242,31 +239,6 @@ async def test_the_room_list_is_told_to_who_asks(autojump_clock: MockClock, worl
 async def test_an_unknown_event_gets_no_ack(autojump_clock: MockClock, world: AppWorld, event: str) -> None:
     alice = await world.connect("alice")
     assert await alice.call(event, {}) is None
-
-
-async def test_data_messages_go_to_the_others_unchanged(autojump_clock: MockClock, world: AppWorld) -> None:
-    alice, bob, eve = await world.host("alice"), await world.guest("bob"), await world.host("eve", "E")
-    await world.settle()
-    for socket in (alice, bob, eve):
-        socket.take()
-    message = {"sync-control": [{"frame": 1, "connected_input": [0, 1, 1]}], "binary": b"\x00\xff"}
-    assert await bob.call("data-message", message) is None
-    assert alice.take() == [("data-message", message)]
-    assert bob.take() == []
-    assert eve.take() == []
-
-
-async def test_data_messages_are_bounded(autojump_clock: MockClock, world: AppWorld) -> None:
-    alice, bob = await world.host("alice"), await world.guest("bob")
-    await world.settle()
-    alice.take()
-    await bob.call("data-message", "x" * (LONGEST - 2))
-    assert alice.events() == ["data-message"]
-    for args in (["x" * (LONGEST - 1)], [b"x" * LONGEST], [], [1, 2]):
-        await bob.call("data-message", *args)
-    assert alice.take() == []
-    await (await world.connect("eve")).call("data-message", 1)
-    assert alice.take() == []
 
 
 # Connections that come and go
