@@ -83,6 +83,10 @@ class _VerifyBody(_Body):
     consume: bool = True
 
 
+class _RevokeBody(_Body):
+    sub: Annotated[str, Field(min_length=1, max_length=MAX_FIELD)]
+
+
 class _UpsertBody(_Body):
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -184,6 +188,11 @@ class RommHttp:
             },
         )
 
+    async def _revoke(self, request: RommRequest) -> RommResponse:
+        self._guard(request)
+        await self._service.revoke(_parse_untrusted(_RevokeBody, request).sub)
+        return _json(200, {"ok": True})
+
     async def _upsert(self, request: RommRequest) -> RommResponse:
         self._guard(request)
         body = _parse_untrusted(_UpsertBody, request)
@@ -246,6 +255,7 @@ _ROUTES: Final[dict[str, dict[str, _Handler]]] = {
     PREFIX + "token": {"POST": RommHttp._mint},
     PREFIX + "ice": {"GET": RommHttp._ice},
     PREFIX + "internal/verify": {"POST": RommHttp._verify},
+    PREFIX + "internal/revoke": {"POST": RommHttp._revoke},
     PREFIX + "internal/rooms/upsert": {"POST": RommHttp._upsert},
     PREFIX + "internal/rooms/delete": {"POST": RommHttp._delete},
     PREFIX + "internal/rooms/resolve": {"GET": RommHttp._resolve},

@@ -239,8 +239,7 @@ class GuestIdentify:
         self._random_bytes = random_bytes
 
     def claim(self, caller: Caller, name: object) -> Identity | None:
-        if not self._same_site(caller):
-            raise IdentityRefused(403, "pages of this origin may not play here")
+        check_origin(caller, self._allowed_origins)
         now = self._clock()
         secret = _secret_untrusted(caller.headers.get("cookie", ""))
         if secret is None:
@@ -276,33 +275,38 @@ class GuestIdentify:
         for sub in subs:
             self.names.keep(sub, now)
 
-    def _same_site(self, caller: Caller) -> bool:
-        """Whether the page that asks is of this host, or allowed.
 
-        Without this any web page could have its visitor's browser mint a token at a daemon on the visitor's
-        own machine or network, and look around there.
-        """
-        origin = caller.headers.get("origin")
-        if origin is None or "*" in self._allowed_origins or origin in self._allowed_origins:
-            return True
-        ours = _host_untrusted("//" + caller.headers.get("host", ""))
-        theirs = _host_untrusted(origin)
-        return theirs is not None and (theirs == ours or {theirs, ours} <= _LOOPBACK)
+def check_origin(caller: Caller, allowed: Collection[str]) -> None:
+    """Let pages pass of the host that is asked, and those allowed, as ``https://host[:port]`` or ``*``.
+
+    Without this any web page could have its visitor's browser mint a token at a daemon on the visitor's
+    own machine or network, and look around there.
+
+    :raises IdentityRefused: 403.
+    """
+    origin = caller.headers.get("origin")
+    if origin is None or "*" in allowed or origin in allowed:
+        return
+    ours = _host_untrusted("//" + caller.headers.get("host", ""))
+    theirs = _host_untrusted(origin)
+    if theirs is None or not (theirs == ours or {theirs, ours} <= _LOOPBACK):
+        raise IdentityRefused(403, "pages of this origin may not play here")
 
 
-def clean_name_untrusted(name: object) -> str:
+def clean_name_untrusted(name: object, max_chars: int = MAX_NAME_CHARS) -> str:
     """Trim a name and put it into Unicode's form NFC.
 
-    :raises IdentityRefused: 400 if it is no string, has other than 1 to 20 code points, looks empty, or has
-        control, format (bidi overrides, joiners), private or unassigned characters, or line breaks.
+    :raises IdentityRefused: 400 if it is no string, has other than 1 to ``max_chars`` code points, looks
+        empty, or has control, format (bidi overrides, joiners), private or unassigned characters, or line
+        breaks.
     """
     if not isinstance(name, str):
         raise IdentityRefused(400, "name must be a string")
-    if len(name) > 4 * MAX_NAME_CHARS:
-        raise IdentityRefused(400, f"name must have 1 to {MAX_NAME_CHARS} characters")
+    if len(name) > 4 * max_chars:
+        raise IdentityRefused(400, f"name must have 1 to {max_chars} characters")
     cleaned = unicodedata.normalize("NFC", name).strip()
-    if not 1 <= len(cleaned) <= MAX_NAME_CHARS:
-        raise IdentityRefused(400, f"name must have 1 to {MAX_NAME_CHARS} characters")
+    if not 1 <= len(cleaned) <= max_chars:
+        raise IdentityRefused(400, f"name must have 1 to {max_chars} characters")
     if any(_forbidden(unicodedata.category(char)) for char in cleaned) or not name_key(cleaned):
         raise IdentityRefused(400, "name contains invalid characters")
     return cleaned

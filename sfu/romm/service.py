@@ -28,8 +28,8 @@ MAX_ROOM_NAME: Final = 1024
 """Code points."""
 MAX_SWAPS: Final = 16
 """Attempts to change a room that others change at the same time."""
-_LISTED: Final = "0"
-"""What the newest RomM writes for a listed token."""
+_SOURCE: Final = "trio-sfu"
+"""Who listed a token, for whoever looks into the store."""
 
 
 class Overwrite(Enum):
@@ -100,8 +100,16 @@ class RommService:
             raise UnknownUser
         minted = self._tokens.mint(kind, sub=identity.sub, uid=identity.uid, now=self._wall())
         if minted.claims.jti is not None:
-            await self._store.list_token(minted.claims.jti, _LISTED, minted.lifetime)
+            attributes = _attributes(minted.claims, minted.claims.jti, identity)
+            await self._store.list_token(minted.claims.jti, attributes, minted.lifetime)
         return Grant(minted, identity)
+
+    async def revoke(self, sub: str) -> None:
+        """Make all tokens void that a user has now (7.2.7). Later ones are good, from the next second on.
+
+        :raises StoreError:
+        """
+        await self._store.revoke(sub, int(self._wall()) + 1, self._tokens.longest_life)
 
     async def check_untrusted(self, token: str, *, consume: bool) -> Checked:
         """Check a token, and use it up if it is of a one-time kind and ``consume`` says so.
@@ -112,6 +120,9 @@ class RommService:
         :raises StoreError: there is no way to tell.
         """
         claims = self._tokens.verify_untrusted(token, self._wall())
+        revoked_before = await self._store.revoked_before(claims.sub)
+        if revoked_before is not None and claims.iat < revoked_before:
+            raise TokenRefused("token revoked")
         listed_name = None
         if claims.jti is not None:
             record = await self._store.listed_token(claims.jti)
@@ -257,6 +268,21 @@ def room_name_untrusted(name: str) -> str:
     if len(trimmed) > MAX_ROOM_NAME:
         raise BadRoomName("room_name too long")
     return trimmed
+
+
+def _attributes(claims: Claims, jti: str, identity: Identity) -> dict[str, str]:
+    """What the first RomM kept of a listed token (7.2.1)."""
+    attributes = {
+        "sub": claims.sub,
+        "iss": ISSUER,
+        "jti": jti,
+        "iat": str(claims.iat),
+        "exp": str(claims.exp),
+        "source": _SOURCE,
+    }
+    if identity.netplay_username is not None:
+        attributes["netplay_username"] = identity.netplay_username
+    return attributes
 
 
 def _check_record(record: TokenRecord, claims: Claims) -> str | None:

@@ -1,7 +1,8 @@
-"""Where our RomM side keeps listed one-time tokens and registered rooms (``romm-api.md`` 4).
+"""Where our RomM side keeps listed one-time tokens, revocations and registered rooms (``romm-api.md`` 4).
 
 Values are kept as RomM keeps them in Redis, so that one service works on both: a listed token is a string or
-a hash of strings, a room is JSON text.
+a hash of strings, a room is JSON text. :class:`MemoryStore` is for one process; the other implementation is
+:class:`sfu.romm.redis_store.RedisStore`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,16 @@ MAX_LISTED_TOKENS: Final = 10_000
 """Write tokens live 30 s: this is over 300 mints a second."""
 MAX_ROOMS: Final = 2_000
 """Registered rooms; with the largest records a list of them all is about 18 MiB."""
+MAX_REVOCATIONS: Final = 10_000
+"""Users whose tokens were revoked and might not have expired yet."""
 _HEAP_SLACK: Final = 64
 """Outdated deadlines that an :class:`ExpiringMap` may hold beyond its own size before it drops them."""
 
+LISTED: Final = "0"
+"""What the newest RomM writes for a listed token."""
+
 TokenRecord: TypeAlias = str | Mapping[str, str]
-"""A listed token: ``"0"`` as we write it; JSON text or a hash with ``sub``, ``iss``, ``jti`` in old data."""
+"""A listed token: :data:`LISTED`; JSON text or a hash with ``sub``, ``iss``, ``jti`` in old data."""
 
 V = TypeVar("V")
 
@@ -31,8 +37,11 @@ class StoreError(Exception):
 class Store(Protocol):
     """Every call may raise :class:`StoreError`. Life times are seconds."""
 
-    async def list_token(self, jti: str, record: TokenRecord, ttl: float) -> None:
-        """Make a one-time token usable for ``ttl`` seconds."""
+    async def list_token(self, jti: str, attributes: Mapping[str, str], ttl: float, /) -> None:
+        """Make a one-time token usable for ``ttl`` seconds.
+
+        :param attributes: what else is known of it (7.2.1), for a store that others look into.
+        """
         ...
 
     async def listed_token(self, jti: str) -> TokenRecord | None:
@@ -41,6 +50,14 @@ class Store(Protocol):
 
     async def consume_token(self, jti: str) -> bool:
         """Unlist a token. Of any number of concurrent callers exactly one is told True."""
+        ...
+
+    async def revoke(self, sub: str, before: float, ttl: float) -> None:
+        """Remember for ``ttl`` seconds that the tokens of a user issued before an epoch second are void."""
+        ...
+
+    async def revoked_before(self, sub: str) -> float | None:
+        """Tokens of this user issued earlier, in epoch seconds, are void; None if none are."""
         ...
 
     async def put_room(self, name: str, text: str, ttl: float) -> None:
@@ -123,21 +140,30 @@ class MemoryStore:
         clock: Callable[[], float] = time.monotonic,
         max_tokens: int = MAX_LISTED_TOKENS,
         max_rooms: int = MAX_ROOMS,
+        max_revocations: int = MAX_REVOCATIONS,
     ) -> None:
         """``clock`` is monotonic seconds."""
         self._clock = clock
         self._tokens: ExpiringMap[TokenRecord] = ExpiringMap(max_tokens)
         self._rooms: ExpiringMap[str] = ExpiringMap(max_rooms)
+        self._revoked: ExpiringMap[float] = ExpiringMap(max_revocations)
 
-    async def list_token(self, jti: str, record: TokenRecord, ttl: float) -> None:
+    async def list_token(self, jti: str, _attributes: Mapping[str, str], ttl: float, /) -> None:
         now = self._clock()
-        self._tokens.put(jti, record, now + ttl, now)
+        self._tokens.put(jti, LISTED, now + ttl, now)
 
     async def listed_token(self, jti: str) -> TokenRecord | None:
         return self._tokens.get(jti, self._clock())
 
     async def consume_token(self, jti: str) -> bool:
         return self._tokens.pop(jti, self._clock()) is not None
+
+    async def revoke(self, sub: str, before: float, ttl: float) -> None:
+        now = self._clock()
+        self._revoked.put(sub, before, now + ttl, now)
+
+    async def revoked_before(self, sub: str) -> float | None:
+        return self._revoked.get(sub, self._clock())
 
     async def put_room(self, name: str, text: str, ttl: float) -> None:
         now = self._clock()

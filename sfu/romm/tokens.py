@@ -10,6 +10,7 @@ texts of the refusals are part of RomM's interface (1.5).
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,6 +63,9 @@ class Claims:
     """Never None for a one-time kind."""
     uid: str | None
     """Stable id of the user, where the issuer gave one (7.2.5)."""
+    iat: float = -math.inf
+    """When it was issued, in epoch seconds; the beginning of time where it does not say. Never a reason to
+    refuse a token by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,11 @@ class Tokens:
         self._random_bytes = random_bytes
         self._jws = jwt.PyJWS(algorithms=[ALGORITHM])
 
+    @property
+    def longest_life(self) -> int:
+        """Seconds after which every token that was ever minted with these lifetimes is refused."""
+        return max(self._ttl.values()) + CLOCK_SKEW
+
     def mint(self, kind: TokenKind, *, sub: str, uid: str | None, now: float) -> Minted:
         """Sign a read or a write token. ``now`` is epoch seconds."""
         lifetime = self._ttl[kind]
@@ -105,6 +114,7 @@ class Tokens:
             exp=issued + lifetime,
             jti=self._random_bytes(16).hex() if kind.one_time else None,
             uid=uid,
+            iat=issued,
         )
         payload: dict[str, Any] = {
             "iss": ISSUER,
@@ -147,7 +157,14 @@ class Tokens:
         jti = _string(payload, "jti")
         if kind.one_time and not jti:
             raise TokenRefused("missing jti")
-        return Claims(sub, kind, exp, jti if kind.one_time else None, _string(payload, "uid") or None)
+        return Claims(
+            sub=sub,
+            kind=kind,
+            exp=exp,
+            jti=jti if kind.one_time else None,
+            uid=_string(payload, "uid") or None,
+            iat=_issued_untrusted(payload),
+        )
 
     def _open_untrusted(self, token: str) -> dict[str, Any]:
         if len(token) > MAX_TOKEN_CHARS or not token.isascii():
@@ -178,6 +195,13 @@ def _int_untrusted(value: Any, detail: str) -> int:
         return int(value)
     except (TypeError, ValueError, OverflowError):
         raise TokenRefused(detail) from None
+
+
+def _issued_untrusted(payload: dict[str, Any]) -> float:
+    try:
+        return _int_untrusted(payload.get("iat"), "")
+    except TokenRefused:
+        return -math.inf
 
 
 def token_type_untrusted(token: str) -> str | None:

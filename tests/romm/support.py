@@ -12,7 +12,7 @@ import msgspec
 from sfu.romm.http import RommHttp, RommRequest, RommResponse
 from sfu.romm.identity import Caller, Identify, Identity
 from sfu.romm.service import RommService
-from sfu.romm.store import MemoryStore
+from sfu.romm.store import MemoryStore, Store
 from sfu.romm.tokens import Tokens
 from tests.support import http_server
 
@@ -38,6 +38,11 @@ class Clock:
 class User:
     username: str
     netplay_id: str | None = None
+    old_name: str | None = None
+    """``ui_settings.netplay_username``, where the first RomM kept the name for netplay."""
+
+    def identity(self, sub: str) -> Identity:
+        return Identity(sub, None, self.netplay_id or self.old_name)
 
 
 class Accounts:
@@ -54,7 +59,7 @@ class Accounts:
         cookie = caller.headers.get("cookie", "")
         user = self.users.get(cookie.removeprefix("romm_session=")) if cookie else None
         if user is not None:
-            return Identity(user.netplay_id or user.username, None, user.netplay_id)
+            return user.identity(user.netplay_id or user.username)
         return Identity("kiosk", None, "kiosk") if self.kiosk else None
 
     def current(self, sub: str, uid: str | None) -> Identity | None:
@@ -62,10 +67,10 @@ class Accounts:
             return Identity(sub, None, "kiosk")
         for user in self.users.values():
             if user.netplay_id == sub:
-                return Identity(sub, None, user.netplay_id)
+                return user.identity(sub)
         for user in self.users.values():
             if user.username.lower() == sub.lower():
-                return Identity(sub, None, user.netplay_id)
+                return user.identity(sub)
         return None
 
 
@@ -79,7 +84,7 @@ class Side:
         secret: str | None = SECRET,
         ice_servers: tuple[Mapping[str, Any], ...] = (),
         clock: Clock | None = None,
-        store: MemoryStore | None = None,
+        store: Store | None = None,
         read_ttl: int = 900,
     ) -> None:
         self.clock = clock or Clock()

@@ -12,7 +12,8 @@ from sfu.romm.port import RommUnavailable, RoomRecord
 from sfu.romm.records import EXTRA_FIELDS, MAX_COUNT, MAX_EXTRAS_BYTES
 from sfu.romm.service import MAX_ROOM_NAME
 from sfu.romm.store import MAX_ROOMS, MemoryStore, StoreError
-from tests.romm.support import EPOCH, Side, json_of, outcome
+from tests.romm.support import EPOCH, SECRET, Side, json_of, outcome
+from tests.romm.worlds import World
 
 DEFAULTS = {"current": 0, "max": 0, "hasPassword": False, "nodeId": None, "url": None}
 FULL = {
@@ -39,6 +40,7 @@ async def rooms(side: Side) -> Any:
     return json_of(await side.internal("GET", "rooms/list"))
 
 
+@pytest.mark.contract("REG-01")
 @pytest.mark.parametrize(
     ("method", "path"),
     [("POST", "upsert"), ("POST", "delete"), ("GET", "resolve?room=a"), ("GET", "list")],
@@ -48,19 +50,23 @@ async def test_reg_01_secret(method: str, path: str) -> None:
     assert outcome(response) == (401, "unauthorized")
 
 
-async def test_reg_02_defaults() -> None:
-    side = Side()
+@pytest.mark.contract("REG-02")
+async def test_reg_02_defaults(world: World) -> None:
+    side = world.side()
     assert await upsert(side, room_name="a") == (200, {"ok": True})
     assert await resolve(side, "a") == {"room_name": "a", **DEFAULTS, "updatedAt": EPOCH * 1000}
+    assert 0 < world.rooms()["a"] <= 60
 
 
-async def test_reg_03_trimmed() -> None:
-    side = Side()
+@pytest.mark.contract("REG-03")
+async def test_reg_03_trimmed(world: World) -> None:
+    side = world.side()
     await upsert(side, room_name="  b room ")
     assert list(await side.store.rooms()) == ["b room"]
     assert (await resolve(side, "b room"))["room_name"] == "b room"
 
 
+@pytest.mark.contract("REG-04")
 async def test_reg_04_no_name() -> None:
     side = Side()
     response = await side.internal("POST", "rooms/upsert", {"room_name": " \t"})
@@ -69,14 +75,16 @@ async def test_reg_04_no_name() -> None:
     assert (await side.internal("POST", "rooms/upsert")).status == 422
 
 
-async def test_reg_05_lax_numbers() -> None:
-    side = Side()
+@pytest.mark.contract("REG-05")
+async def test_reg_05_lax_numbers(world: World) -> None:
+    side = world.side()
     await upsert(side, room_name="a", current="2", max=4.0, hasPassword=1)
     stored = await resolve(side, "a")
     assert (stored["current"], stored["max"], stored["hasPassword"]) == (2, 4, True)
     assert [type(stored[key]) for key in ("current", "max")] == [int, int]
 
 
+@pytest.mark.contract("REG-06")
 @pytest.mark.parametrize(
     "fields",
     [
@@ -97,14 +105,16 @@ async def test_reg_06_wrong_types(fields: dict[str, object]) -> None:
     assert (await upsert(Side(), **({"room_name": "a"} | fields)))[0] == 422
 
 
-async def test_reg_07_time_stamp_is_the_servers() -> None:
-    side = Side()
+@pytest.mark.contract("REG-07")
+async def test_reg_07_time_stamp_is_the_servers(world: World) -> None:
+    side = world.side()
     await upsert(side, room_name="a", updatedAt=5)
     assert (await resolve(side, "a"))["updatedAt"] == EPOCH * 1000
 
 
-async def test_reg_08_known_extras_are_kept() -> None:
-    side = Side()
+@pytest.mark.contract("REG-08")
+async def test_reg_08_known_extras_are_kept(world: World) -> None:
+    side = world.side()
     extras = {"netplay_mode": "arcade", "metadata": {"a": [1, None]}, "game_id": 7}
     await upsert(side, room_name="a", unknown=1, rom_hash=None, **extras)
     assert await resolve(side, "a") == {
@@ -138,31 +148,35 @@ async def test_extras_together_have_the_limit() -> None:
     assert len(msgspec.json.encode(kept)) <= MAX_EXTRAS_BYTES
 
 
-async def test_reg_09_second_upsert_replaces() -> None:
-    side = Side()
+@pytest.mark.contract("REG-09")
+async def test_reg_09_second_upsert_replaces(world: World) -> None:
+    side = world.side()
     await upsert(side, **FULL)
-    side.clock.elapsed = 50
+    world.elapse(50)
     await upsert(side, room_name="a", current=1)
-    side.clock.elapsed = 109
+    world.elapse(30)
     stored = await resolve(side, "a")
     assert (stored["current"], stored["max"], stored["nodeId"]) == (1, 0, None)
 
 
-async def test_reg_10_resolve() -> None:
-    side = Side()
+@pytest.mark.contract("REG-10")
+async def test_reg_10_resolve(world: World) -> None:
+    side = world.side()
     await upsert(side, **FULL)
     for name in ("a", "  a "):
         assert await resolve(side, name) == FULL | {"updatedAt": EPOCH * 1000}
 
 
-async def test_reg_11_resolve_nothing() -> None:
-    side = Side()
+@pytest.mark.contract("REG-11")
+async def test_reg_11_resolve_nothing(world: World) -> None:
+    side = world.side()
     assert await resolve(side, "x") == (404, "not found")
     assert await resolve(side, " ") == (400, "missing room")
     assert (await side.internal("GET", "rooms/resolve")).status == 422
     assert await resolve(side, "x" * (MAX_ROOM_NAME + 1)) == (404, "not found")
 
 
+@pytest.mark.contract("REG-12", "REG-13")
 @pytest.mark.parametrize(
     "text",
     [
@@ -176,39 +190,43 @@ async def test_reg_11_resolve_nothing() -> None:
         pytest.param('{"room_name":"a","url":1}', id="REG-13 url"),
     ],
 )
-async def test_reg_12_and_13_broken_record(text: str) -> None:
-    side = Side()
+async def test_reg_12_and_13_broken_record(world: World, text: str) -> None:
+    side = world.side()
     await upsert(side, room_name="good")
-    await side.store.put_room("a", text, 60)
+    world.plant_room("a", text)
     assert await resolve(side, "a") == (500, "invalid room record")
     assert list(await rooms(side)) == ["good"]
     with pytest.raises(RommUnavailable):
         await side.service.resolve_room("a")
 
 
-async def test_reg_14_record_without_name() -> None:
-    side = Side()
-    await side.store.put_room("a", '{"current":2}', 60)
+@pytest.mark.contract("REG-14")
+async def test_reg_14_record_without_name(world: World) -> None:
+    side = world.side()
+    world.plant_room("a", '{"current":2}')
     assert (await rooms(side))["a"] == {"room_name": "a", **DEFAULTS, "current": 2}
 
 
-async def test_reg_15_list() -> None:
-    side = Side()
+@pytest.mark.contract("REG-15")
+async def test_reg_15_list(world: World) -> None:
+    side = world.side()
     await upsert(side, **FULL)
     await upsert(side, room_name="b")
     assert await rooms(side) == {"a": FULL, "b": {"room_name": "b", **DEFAULTS}}
 
 
-async def test_reg_16_a_thousand_rooms() -> None:
-    side = Side()
+@pytest.mark.contract("REG-16")
+async def test_reg_16_a_thousand_rooms(world: World) -> None:
+    side = world.side()
     names = {f"room {number}" for number in range(1000)}
     for name in names:
         await upsert(side, room_name=name)
     assert set(await rooms(side)) == names
 
 
-async def test_reg_17_delete_twice() -> None:
-    side = Side()
+@pytest.mark.contract("REG-17")
+async def test_reg_17_delete_twice(world: World) -> None:
+    side = world.side()
     await upsert(side, room_name="a")
     for _ in range(2):
         response = await side.internal("POST", "rooms/delete", {"room_name": " a "})
@@ -220,24 +238,37 @@ async def test_reg_17_delete_twice() -> None:
     )
 
 
-async def test_reg_18_not_refreshed() -> None:
-    side = Side()
+@pytest.mark.contract("REG-18")
+async def test_reg_18_not_refreshed(world: World) -> None:
+    side = world.side()
     await upsert(side, room_name="a")
-    side.clock.elapsed = 59.9
+    world.elapse(40)
     assert list(await rooms(side)) == ["a"]
-    side.clock.elapsed = 60
+    world.elapse(21)
     assert await resolve(side, "a") == (404, "not found")
     assert await rooms(side) == {}
 
 
+@pytest.mark.contract("REG-19")
 @pytest.mark.parametrize(
     "name", ["a:b", "*", "[x", "\"'", "\U0001f47e&?#%2F/", "x" * 500, "x" * MAX_ROOM_NAME, "__class__"]
 )
-async def test_reg_19_names(name: str) -> None:
-    side = Side()
+async def test_reg_19_names(world: World, name: str) -> None:
+    side = world.side()
     await upsert(side, room_name=name)
     assert (await resolve(side, name))["room_name"] == name
     assert list(await rooms(side)) == [name]
+
+
+@pytest.mark.contract("REG-20")
+async def test_reg_20_no_cookies_and_no_csrf_header() -> None:
+    side = Side()
+    headers = {"x-romm-sfu-secret": SECRET}
+    for path in ("upsert", "delete"):
+        response = await side.request(
+            "POST", f"/api/sfu/internal/rooms/{path}", {"room_name": "a"}, headers=headers
+        )
+        assert (response.status, json_of(response)) == (200, {"ok": True})
 
 
 async def test_name_limit() -> None:
@@ -262,8 +293,8 @@ def test_the_registry_has_a_limit() -> None:
 # The port, in process
 
 
-async def test_port_round_trip() -> None:
-    side = Side()
+async def test_port_round_trip(world: World) -> None:
+    side = world.side()
     record = RoomRecord("a", 1, 4, True, "n", "u", {"game_id": 7})
     await side.service.upsert_room(record)
     assert await side.service.resolve_room(" a ") == record

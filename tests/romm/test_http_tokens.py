@@ -12,9 +12,10 @@ import trio
 import trio.testing
 
 from sfu.romm.http import MAX_BODY
-from sfu.romm.store import MemoryStore
+from sfu.romm.store import MAX_REVOCATIONS, MemoryStore
 from sfu.romm.tokens import MAX_TOKEN_CHARS
-from tests.romm.support import EPOCH, KEY, Accounts, Clock, Side, User, json_of, outcome
+from tests.romm.support import EPOCH, KEY, SECRET, Accounts, Clock, Side, User, json_of, outcome
+from tests.romm.worlds import World
 
 NOW = int(EPOCH)
 
@@ -45,43 +46,49 @@ def read_claims(**changes: object) -> dict[str, object]:
 # Mint
 
 
+@pytest.mark.contract("TOK-01")
 async def test_tok_01_anonymous() -> None:
     assert outcome(await Side().request("POST", "/api/sfu/token")) == (403, "Forbidden")
 
 
+@pytest.mark.contract("TOK-02")
 @pytest.mark.parametrize("raw", [b"", b"{}", b"null", b'{"token_type":null}'])
-async def test_tok_02_default_is_read(raw: bytes) -> None:
-    side = Side()
+async def test_tok_02_default_is_read(world: World, raw: bytes) -> None:
+    side = world.side()
     response = await side.request("POST", "/api/sfu/token", raw=raw, headers={"cookie": "romm_session=ann"})
     answer = json_of(response)
     assert (response.status, answer["token_type"], answer["expires"]) == (200, "bearer", 900)
     assert claims_of(answer["token"])["type"] == "sfu:read"
 
 
-async def test_tok_03_write() -> None:
-    side = Side()
+@pytest.mark.contract("TOK-03")
+async def test_tok_03_write(world: World) -> None:
+    side = world.side()
     response = await side.mint({"token_type": "write"})
     answer = json_of(response)
     assert (response.status, answer["expires"]) == (200, 30)
     jti = claims_of(answer["token"])["jti"]
     assert await side.store.listed_token(jti) == "0"
-    side.clock.elapsed = 29.9
-    assert await side.store.listed_token(jti) == "0"
-    side.clock.elapsed = 30
+    assert list(world.tokens()) == [jti]
+    assert 0 < world.tokens()[jti] <= 30
+    world.elapse(30)
     assert await side.store.listed_token(jti) is None
 
 
-async def test_tok_04_read_lists_nothing() -> None:
-    side = Side(store=MemoryStore(max_tokens=0))
-    assert "jti" not in claims_of(await side.token("read"))
+@pytest.mark.contract("TOK-04")
+async def test_tok_04_read_lists_nothing(world: World) -> None:
+    assert "jti" not in claims_of(await world.side().token("read"))
+    assert world.tokens() == {}
 
 
+@pytest.mark.contract("TOK-05")
 async def test_tok_05_other_kind() -> None:
     for kind in ("admin", "", "READ"):
         response = await Side().mint({"token_type": kind})
         assert outcome(response) == (400, "token_type must be 'read' or 'write'")
 
 
+@pytest.mark.contract("TOK-06")
 @pytest.mark.parametrize(
     ("raw", "content_type"),
     [
@@ -101,38 +108,59 @@ async def test_tok_06_bad_body(raw: bytes, content_type: str) -> None:
     assert all(set(problem) == {"type", "loc", "msg"} for problem in detail)
 
 
+@pytest.mark.contract("TOK-06")
 async def test_tok_06_body_comes_before_identity() -> None:
     assert (await Side().request("POST", "/api/sfu/token", {"token_type": 5})).status == 422
 
 
+@pytest.mark.contract("TOK-07")
 async def test_tok_07_netplay_id() -> None:
     response = await Side().mint(user="bob")
     assert claims_of(json_of(response)["token"])["sub"] == "Zed☆"
     assert json_of(response)["sub"] == "Zed☆"
 
 
-async def test_tok_09_distinct_jti() -> None:
-    side = Side()
+@pytest.mark.contract("TOK-08")
+async def test_tok_08_name_in_ui_settings(world: World) -> None:
+    side = world.side(Accounts(User("ann", old_name="Annie")))
+    token = await side.token()
+    assert claims_of(token)["sub"] == "ann"
+    assert json_of(await side.verify(token))["netplay_username"] == "Annie"
+
+
+@pytest.mark.contract("TOK-09")
+async def test_tok_09_distinct_jti(world: World) -> None:
+    side = world.side()
     first, second = [claims_of(await side.token())["jti"] for _ in range(2)]
+    assert world.tokens().keys() == {first, second}
     assert first != second
     assert all(len(jti) == 32 and set(jti) <= set("0123456789abcdef") for jti in (first, second))
 
 
+@pytest.mark.contract("TOK-10")
+async def test_tok_10_session_without_csrf_header() -> None:
+    headers = {"cookie": "romm_session=ann", "origin": "https://romm.example", "host": "romm.example"}
+    assert (await Side().request("POST", "/api/sfu/token", headers=headers)).status == 200
+
+
+@pytest.mark.contract("TOK-11")
 async def test_tok_11_sfu_token_is_no_identity() -> None:
     side = Side()
     bearer = {"authorization": f"Bearer {await side.token('read')}"}
     assert outcome(await side.request("POST", "/api/sfu/token", headers=bearer)) == (403, "Forbidden")
 
 
+@pytest.mark.contract("TOK-12")
 async def test_tok_12_kiosk() -> None:
     accounts = Accounts()
     accounts.kiosk = True
     assert json_of(await Side(accounts).request("POST", "/api/sfu/token"))["sub"] == "kiosk"
 
 
+@pytest.mark.contract("TOK-13")
 @pytest.mark.parametrize(("kind", "lifetime"), [("read", 900), ("write", 30)])
-async def test_tok_13_header_and_lifetime(kind: str, lifetime: int) -> None:
-    token = await Side().token(kind)
+async def test_tok_13_header_and_lifetime(world: World, kind: str, lifetime: int) -> None:
+    token = await world.side().token(kind)
     head = token.partition(".")[0]
     assert base64.urlsafe_b64decode(head + "==") == b'{"typ":"JWT","alg":"HS256"}'
     claims = claims_of(token)
@@ -141,10 +169,12 @@ async def test_tok_13_header_and_lifetime(kind: str, lifetime: int) -> None:
     assert claims["iss"] == "romm:sfu"
 
 
+@pytest.mark.contract("TOK-14")
 async def test_tok_14_surplus_fields() -> None:
     assert (await Side().mint({"token_type": "read", "scope": ["x"], "exp": 1})).status == 200
 
 
+@pytest.mark.contract("TOK-15")
 async def test_tok_15_trailing_slash() -> None:
     side = Side()
     cookie = {"cookie": "romm_session=ann"}
@@ -176,6 +206,7 @@ async def test_a_new_token_fits_what_verify_reads() -> None:
 # Verify
 
 
+@pytest.mark.contract("VER-01")
 async def test_ver_01_secret() -> None:
     side = Side()
     for headers in (
@@ -188,23 +219,27 @@ async def test_ver_01_secret() -> None:
         assert outcome(response) == (401, "unauthorized")
 
 
+@pytest.mark.contract("VER-02")
 @pytest.mark.parametrize("secret", [None, "", "  "])
 async def test_ver_02_no_secret_configured(secret: str | None) -> None:
     side = Side(secret=secret)
     assert outcome(await side.verify("x")) == (503, "SFU internal secret not configured")
 
 
+@pytest.mark.contract("VER-03")
 @pytest.mark.parametrize("body", [{}, {"token": 5}, {"token": None}, [], "x", None])
 async def test_ver_03_bad_body(body: object) -> None:
     assert (await Side().internal("POST", "verify", body)).status == 422
 
 
+@pytest.mark.contract("VER-03")
 async def test_ver_03_answer_does_not_repeat_the_token() -> None:
     response = await Side().verify("s3cr3t", consume="s3cr3t")
     assert response.status == 422
     assert b"s3cr3t" not in response.body
 
 
+@pytest.mark.contract("VER-04")
 async def test_ver_04_secret_comes_first() -> None:
     wrong = {"x-romm-sfu-secret": "wrong"}
     for raw in (b"{}", b"{", b"x" * (MAX_BODY + 1)):
@@ -219,8 +254,9 @@ async def test_body_limit() -> None:
         assert response.status == status
 
 
-async def test_ver_05_and_06_consumed_once() -> None:
-    side = Side()
+@pytest.mark.contract("VER-05", "VER-06")
+async def test_ver_05_and_06_consumed_once(world: World) -> None:
+    side = world.side()
     token = await side.token()
     response = await side.verify(token)
     claims = claims_of(token)
@@ -236,16 +272,19 @@ async def test_ver_05_and_06_consumed_once() -> None:
     assert outcome(await side.verify(token)) == (401, "token not listed, already consumed or doesn't exist")
 
 
-async def test_ver_07_without_consuming() -> None:
-    side = Side()
+@pytest.mark.contract("VER-07")
+async def test_ver_07_without_consuming(world: World) -> None:
+    side = world.side()
     token = await side.token()
-    for elapsed in (0, 20, 29):
-        side.clock.elapsed = elapsed
+    for _ in range(2):
         assert (await side.verify(token, consume=False)).status == 200
-    side.clock.elapsed = 30
+        world.elapse(10)
+    assert max(world.tokens().values()) <= 10
+    world.elapse(10)
     assert (await side.verify(token, consume=False)).status == 401
 
 
+@pytest.mark.contract("VER-08")
 async def test_ver_08_fifty_at_once() -> None:
     class SlowStore(MemoryStore):
         """Lets all callers see the record before any consumes it."""
@@ -270,14 +309,16 @@ async def test_ver_08_fifty_at_once() -> None:
     assert seen.count((401, "token already used or not found")) == 49
 
 
-async def test_ver_09_read_is_reusable() -> None:
-    side = Side()
+@pytest.mark.contract("VER-09")
+async def test_ver_09_read_is_reusable(world: World) -> None:
+    side = world.side()
     token = await side.token("read")
     assert [(await side.verify(token)).status for _ in range(2)] == [200, 200]
 
 
-async def test_ver_10_lax_booleans() -> None:
-    side = Side()
+@pytest.mark.contract("VER-10")
+async def test_ver_10_lax_booleans(world: World) -> None:
+    side = world.side()
     token = await side.token()
     for value in ("no", 0, "off", "false", "0"):
         assert (await side.verify(token, consume=value)).status == 200
@@ -285,12 +326,14 @@ async def test_ver_10_lax_booleans() -> None:
     assert (await side.verify(token, consume="no")).status == 401
 
 
+@pytest.mark.contract("VER-11")
 @pytest.mark.parametrize("value", [None, "maybe", 2, [], {}])
 async def test_ver_11_no_boolean(value: object) -> None:
     side = Side()
     assert (await side.verify(await side.token(), consume=value)).status == 422
 
 
+@pytest.mark.contract("VER-12")
 @pytest.mark.parametrize(
     "token", ["", "abc", "a.b.c", "a.b.c.d.e", "ü.ü.ü", ".", "..", "\x00", "a" * (MAX_TOKEN_CHARS + 1)]
 )
@@ -298,6 +341,7 @@ async def test_ver_12_not_a_token(token: str) -> None:
     assert outcome(await Side().verify(token)) == (401, "invalid token")
 
 
+@pytest.mark.contract("VER-12")
 async def test_ver_12_length_limit_is_exact() -> None:
     side = Side()
     fitting = signed(read_claims(pad=""))
@@ -308,11 +352,13 @@ async def test_ver_12_length_limit_is_exact() -> None:
     assert outcome(await side.verify(signed(read_claims(pad="x" * (pad + 3))))) == (401, "invalid token")
 
 
+@pytest.mark.contract("VER-13")
 async def test_ver_13_wrong_key() -> None:
     token = signed(read_claims(), key=b"another key of thirty-two bytes.")
     assert outcome(await Side().verify(token)) == (401, "invalid token")
 
 
+@pytest.mark.contract("VER-14")
 @pytest.mark.parametrize(
     "header",
     [
@@ -337,6 +383,7 @@ async def test_ver_14_header(header: Any) -> None:
     assert outcome(await Side().verify(signed(read_claims(), header=header))) == (401, "invalid token")
 
 
+@pytest.mark.contract("VER-14")
 @pytest.mark.parametrize("digest", ["HS384", "HS512"])
 async def test_ver_14_other_digest_really_signed(digest: str) -> None:
     payload = msgspec.json.encode(read_claims())
@@ -345,17 +392,22 @@ async def test_ver_14_other_digest_really_signed(digest: str) -> None:
     assert outcome(await side.verify(token)) == (401, "invalid token")
 
 
+@pytest.mark.contract("VER-14")
 async def test_ver_14_no_signature() -> None:
     for header in ({"typ": "JWT", "alg": "none"}, {"typ": "JWT", "alg": "HS256"}):
         token = signed(read_claims(), header=header).rpartition(".")[0]
         assert outcome(await Side().verify(token + ".")) == (401, "invalid token")
 
 
+@pytest.mark.contract("VER-15")
 @pytest.mark.parametrize("payload", [[], [{}], "x", 5, None, True])
 async def test_ver_15_payload_is_no_object(payload: object) -> None:
     assert outcome(await Side().verify(signed(payload))) == (401, "invalid token")
 
 
+@pytest.mark.contract(
+    "VER-16", "VER-17", "VER-18", "VER-19", "VER-20", "VER-21", "VER-22", "VER-23", "VER-24", "VER-25"
+)
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -400,14 +452,16 @@ async def test_ver_16_to_25_claims(changes: dict[str, object], expected: str | N
     assert outcome(response) == ((200, None) if expected is None else (401, expected))
 
 
-async def test_ver_26_old_kind() -> None:
-    side = Side()
-    await side.store.list_token("j", "0", 30)
+@pytest.mark.contract("VER-26")
+async def test_ver_26_old_kind(world: World) -> None:
+    side = world.side()
+    world.plant_token("j", "0")
     token = signed(read_claims(type="sfu", jti="j"))
     assert (await side.verify(token)).status == 200
     assert (await side.verify(token)).status == 401
 
 
+@pytest.mark.contract("VER-27")
 @pytest.mark.parametrize(
     ("record", "detail"),
     [
@@ -416,18 +470,19 @@ async def test_ver_26_old_kind() -> None:
         ({"jti": "j"}, "sub mismatch"),
     ],
 )
-async def test_ver_27_record_contradicts(record: dict[str, str], detail: str) -> None:
-    side = Side()
+async def test_ver_27_record_contradicts(world: World, record: dict[str, str], detail: str) -> None:
+    side = world.side()
     text = msgspec.json.encode(record).decode()
-    await side.store.list_token("j", text, 30)
+    world.plant_token("j", text)
     assert outcome(await side.verify(signed(read_claims(type="sfu:write", jti="j")))) == (401, detail)
     assert await side.store.listed_token("j") == text
 
 
+@pytest.mark.contract("VER-28")
 @pytest.mark.parametrize("record", ["", "anything", "[1]", "NaN", '{"sub":"ann","jti":"j"}'])
-async def test_ver_28_any_record_will_do(record: str) -> None:
-    side = Side()
-    await side.store.list_token("j", record, 30)
+async def test_ver_28_any_record_will_do(world: World, record: str) -> None:
+    side = world.side()
+    world.plant_token("j", record)
     assert (await side.verify(signed(read_claims(type="sfu:write", jti="j")))).status == 200
     assert await side.store.listed_token("j") is None
 
@@ -435,6 +490,7 @@ async def test_ver_28_any_record_will_do(record: str) -> None:
 SEED = {"sub": "ann", "iss": "romm:sfu", "jti": "j", "iat": str(NOW), "exp": str(NOW + 30)}
 
 
+@pytest.mark.contract("VER-29")
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -444,41 +500,46 @@ SEED = {"sub": "ann", "iss": "romm:sfu", "jti": "j", "iat": str(NOW), "exp": str
         ({"jti": "x"}, (401, "jti mismatch")),
     ],
 )
-async def test_ver_29_hash_record(change: dict[str, str], expected: tuple[int, Any]) -> None:
-    side = Side()
-    await side.store.list_token("j", SEED | change, 30)
+async def test_ver_29_hash_record(world: World, change: dict[str, str], expected: tuple[int, Any]) -> None:
+    side = world.side()
+    world.plant_token("j", SEED | change)
     assert outcome(await side.verify(signed(read_claims(type="sfu:write", jti="j")))) == expected
     assert (await side.store.listed_token("j") is None) == (expected[0] == 200)
 
 
-async def test_ver_30_hash_record_with_a_name() -> None:
-    side = Side()
-    await side.store.list_token("j", SEED | {"netplay_username": "Annie"}, 30)
+@pytest.mark.contract("VER-30")
+async def test_ver_30_hash_record_with_a_name(world: World) -> None:
+    side = world.side()
+    world.plant_token("j", SEED | {"netplay_username": "Annie"})
     response = await side.verify(signed(read_claims(type="sfu:write", jti="j")))
     assert json_of(response)["netplay_username"] == "Annie"
 
 
-async def test_ver_31_write_token_after_31_s() -> None:
-    side = Side()
+@pytest.mark.contract("VER-31")
+async def test_ver_31_write_token_after_31_s(world: World) -> None:
+    side = world.side()
     token = await side.token()
-    side.clock.elapsed = 31
+    world.elapse(31)
     assert (await side.verify(token)).status == 401
 
 
+@pytest.mark.contract("VER-32")
 @pytest.mark.parametrize("sub", ["Zed☆", "bob", "BOB"])
-async def test_ver_32_netplay_username(sub: str) -> None:
-    response = await Side().verify(signed(read_claims(sub=sub)))
+async def test_ver_32_netplay_username(world: World, sub: str) -> None:
+    response = await world.side().verify(signed(read_claims(sub=sub)))
     assert json_of(response)["netplay_username"] == "Zed☆"
     assert json_of(response)["sub"] == sub
 
 
-async def test_ver_33_no_netplay_username() -> None:
-    assert json_of(await Side().verify(signed(read_claims())))["netplay_username"] is None
+@pytest.mark.contract("VER-33")
+async def test_ver_33_no_netplay_username(world: World) -> None:
+    assert json_of(await world.side().verify(signed(read_claims())))["netplay_username"] is None
 
 
-async def test_ver_34_user_is_gone() -> None:
+@pytest.mark.contract("VER-34")
+async def test_ver_34_user_is_gone(world: World) -> None:
     accounts = Accounts(User("ann"))
-    side = Side(accounts)
+    side = world.side(accounts)
     token = await side.token()
     user = accounts.users.pop("ann")
     assert outcome(await side.verify(token)) == (401, "unknown user")
@@ -487,18 +548,91 @@ async def test_ver_34_user_is_gone() -> None:
     assert (await side.verify(signed(read_claims(sub="kiosk")))).status == 200
 
 
-async def test_ver_35_id_changed_after_mint() -> None:
+@pytest.mark.contract("VER-35")
+async def test_ver_35_id_changed_after_mint(world: World) -> None:
     accounts = Accounts(User("ann", netplay_id="Old"))
-    side = Side(accounts)
+    side = world.side(accounts)
     token = await side.token()
     accounts.users["ann"].netplay_id = "ann2"
     accounts.users["old"] = User("old")
     assert json_of(await side.verify(token))["sub"] == "Old"
 
 
+@pytest.mark.contract("VER-36")
+async def test_ver_36_no_cookies_and_no_csrf_header() -> None:
+    side = Side()
+    headers = {"x-romm-sfu-secret": SECRET}
+    body = {"token": await side.token()}
+    assert (await side.request("POST", "/api/sfu/internal/verify", body, headers=headers)).status == 200
+
+
+# Revocation (7.2.7)
+
+
+async def revoke(side: Side, sub: object) -> tuple[int, Any]:
+    response = await side.internal("POST", "revoke", {"sub": sub})
+    return response.status, json_of(response)
+
+
+async def test_revocation_voids_what_was_minted_before(world: World) -> None:
+    side = world.side()
+    old = [await side.token("read"), await side.token("write")]
+    others = await side.token("read", user="bob")
+    assert await revoke(side, "ann") == (200, {"ok": True})
+    for token in old:
+        assert outcome(await side.verify(token)) == (401, "token revoked")
+    assert (await side.verify(others)).status == 200
+    assert len(world.tokens()) == 1  # a refusal costs nothing
+    world.elapse(1)
+    assert (await side.verify(await side.token("read"))).status == 200
+    assert (await side.verify(await side.token("write"))).status == 200
+    assert outcome(await side.verify(old[0])) == (401, "token revoked")
+
+
+@pytest.mark.parametrize("iat", [..., None, "x", [], -1])
+async def test_a_token_that_does_not_say_when_is_older_than_a_revocation(world: World, iat: object) -> None:
+    side = world.side()
+    token = signed(read_claims(iat=iat))
+    assert (await side.verify(token)).status == 200
+    await revoke(side, "ann")
+    assert outcome(await side.verify(token)) == (401, "token revoked")
+
+
+async def test_a_revocation_is_kept_as_long_as_its_tokens_might_live(world: World) -> None:
+    side = world.side(read_ttl=100)
+    token = await side.token("read")
+    await revoke(side, "ann")
+    world.elapse(100)
+    assert outcome(await side.verify(token)) == (401, "token revoked")
+    world.elapse(5)
+    assert outcome(await side.verify(token)) == (401, "jwt expired")
+    assert await world.store.revoked_before("ann") is None
+
+
+async def test_revocation_needs_the_secret_and_a_name() -> None:
+    side = Side()
+    response = await side.request("POST", "/api/sfu/internal/revoke", {"sub": "ann"})
+    assert outcome(response) == (401, "unauthorized")
+    for sub in ("", 5, None, "x" * 2049):
+        assert (await revoke(side, sub))[0] == 422
+    assert await side.store.revoked_before("ann") is None
+
+
+def test_revocations_have_a_limit() -> None:
+    assert MAX_REVOCATIONS == 10_000
+
+
+async def test_a_full_store_takes_no_further_revocation() -> None:
+    side = Side(store=MemoryStore(max_revocations=1))
+    assert (await revoke(side, "a"))[0] == 200
+    assert (await revoke(side, "a"))[0] == 200
+    assert await revoke(side, "b") == (503, {"detail": "store unavailable"})
+
+
 # ICE and routing
 
 
+@pytest.mark.contract("ICE-01")
 async def test_ice_01() -> None:
     servers = ({"urls": "stun:a"}, {"urls": ["turn:b"], "username": "u", "credential": "c"})
     side = Side(ice_servers=servers)
@@ -507,6 +641,7 @@ async def test_ice_01() -> None:
     assert (response.status, json_of(response)) == (200, {"iceServers": list(servers)})
 
 
+@pytest.mark.contract("ICE-02")
 async def test_ice_02() -> None:
     response = await Side().request("GET", "/api/sfu/ice", headers={"cookie": "romm_session=ann"})
     assert json_of(response) == {"iceServers": []}

@@ -11,7 +11,7 @@ from tests.romm.support import Clock
 async def test_a_token_lives_for_its_time() -> None:
     clock = Clock()
     store = MemoryStore(clock=clock.monotonic)
-    await store.list_token("j", "0", 30)
+    await store.list_token("j", {}, 30)
     clock.elapsed = 29.99
     assert await store.listed_token("j") == "0"
     clock.elapsed = 30
@@ -22,15 +22,15 @@ async def test_a_token_lives_for_its_time() -> None:
 async def test_token_limit_counts_only_the_living() -> None:
     clock = Clock()
     store = MemoryStore(clock=clock.monotonic, max_tokens=2)
-    await store.list_token("a", "0", 30)
-    await store.list_token("b", "0", 10)
+    await store.list_token("a", {}, 30)
+    await store.list_token("b", {}, 10)
     with pytest.raises(StoreError):
-        await store.list_token("c", "0", 30)
-    await store.list_token("a", "1", 30)
+        await store.list_token("c", {}, 30)
+    await store.list_token("a", {}, 30)
     clock.elapsed = 10
-    await store.list_token("c", "0", 30)
+    await store.list_token("c", {}, 30)
     assert await store.consume_token("a")
-    await store.list_token("d", "0", 30)
+    await store.list_token("d", {}, 30)
 
 
 def test_default_limit() -> None:
