@@ -1,5 +1,5 @@
-"""Two guests on python-socketio's client meet at an address; ``test_proxy_daemon.py`` starts it and reads what
-they saw, as one line of JSON."""
+"""Two guests on python-socketio's client meet at an address. ``test_proxy_daemon.py`` starts it and reads one
+line of JSON: what they saw."""
 
 from __future__ import annotations
 
