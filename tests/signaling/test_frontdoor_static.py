@@ -10,11 +10,6 @@ import trio.testing
 from trio.testing import MockClock
 
 from sfu.signaling.http import Request, Response, Route, StaticFolder, json_response
-    Request,
-    Response,
-    StaticFolder,
-    json_response,
-)
 from tests.signaling.harness import open_house
 
 
