@@ -272,16 +272,17 @@ class MediaCore:
             router.close_transport(transport, now, report=report is not None)
             wire.close(now)
             self._collect(transport, now)
-        finally:
+        except Exception as error:  # noqa: BLE001 - it is forgotten all the same
+            self.record_fault(error, now, wire.id)
             router.transports.pop(wire.id, None)
-            self.engine.forget_transport(wire.entry)
-            for ufrag in [u for u, t in self._by_ufrag.items() if t is transport]:
-                del self._by_ufrag[ufrag]
-            del self._transports[wire.id]
-            self._stirred.pop(wire.id, None)
-            transport.timer = None
-            if report is not None:
-                self._events.append(TransportClosed(wire.id, report))
+        self.engine.forget_transport(wire.entry)
+        for ufrag in [u for u, t in self._by_ufrag.items() if t is transport]:
+            del self._by_ufrag[ufrag]
+        del self._transports[wire.id]
+        self._stirred.pop(wire.id, None)
+        transport.timer = None
+        if report is not None:
+            self._events.append(TransportClosed(wire.id, report))
 
     # ------------------------------------------------------------------- input
 
@@ -331,10 +332,7 @@ class MediaCore:
         """
         self.record_fault(error, now, transport.wire.id)
         if self._transports.get(transport.wire.id) is transport:
-            try:
-                self._close(self._routers[transport.router_id], transport, now, report="internal error")
-            except Exception as again:  # noqa: BLE001 - it is forgotten all the same
-                self.record_fault(again, now, transport.wire.id)
+            self._close(self._routers[transport.router_id], transport, now, report="internal error")
 
     def record_fault(self, error: Exception, now: float, transport_id: str = "") -> None:
         """Count an exception that nothing expects, and report it unless another one was a moment ago."""
@@ -351,16 +349,20 @@ class MediaCore:
                 transport.rtcp.record_arrival(sequence, arrival)
                 self._stir(transport)
         for digest in upward.digests:
-            self._account(digest, now)
-        for entry, error in upward.faults:
+            transport = self._transports.get(digest.stream.transport.transport_id)
+            if transport is not None:
+                try:
+                    self._account(transport, digest, now)
+                except Exception as error:  # noqa: BLE001 - see _fault
+                    self._fault(transport, error, now)
+        for entry, fault in upward.faults:
             transport = self._transports.get(entry.transport_id)
             if transport is not None:
-                self._fault(transport, error, now)
+                self._fault(transport, fault, now)
 
-    def _account(self, digest: Digest, now: float) -> None:
-        transport = self._transports.get(digest.stream.transport.transport_id)
-        stream = transport.streams.get(digest.stream.ssrc) if transport is not None else None
-        if transport is None or stream is None or digest.duplicate:
+    def _account(self, transport: RoutedTransport, digest: Digest, now: float) -> None:
+        stream = transport.streams.get(digest.stream.ssrc)
+        if stream is None or digest.duplicate:
             return
         lost_track = stream.receiver.on_packet(
             digest.extended, digest.timestamp, digest.arrival, repaired=digest.repaired

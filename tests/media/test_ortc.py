@@ -155,6 +155,7 @@ def test_router_capabilities_are_the_contract() -> None:
     }
 
 
+@pytest.mark.contract("M16")
 def test_default_codec_order() -> None:
     codecs = router_capabilities().codecs
     assert [(c.mime_type, c.preferred_payload_type) for c in codecs] == [

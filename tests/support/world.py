@@ -116,7 +116,9 @@ class CoreNode:
 class World:
     """One worker, one room, and peers that come and go."""
 
-    def __init__(self, seed: int = 0, impairment: Impairment | None = None) -> None:
+    def __init__(
+        self, seed: int = 0, impairment: Impairment | None = None, *, require_binary: bool = True
+    ) -> None:
         self.random = random.Random(seed)
         self.random_bytes: Callable[[int], bytes] = self.random.randbytes
         self.network = Network(seed, impairment or Impairment())
@@ -125,6 +127,7 @@ class World:
             capabilities=router_capabilities(),
             candidates=[udp_candidate("192.0.2.1", 20000)],
             wall_offset=1.7e9,
+            require_binary_data_channel=require_binary,
             random_bytes=self.random_bytes,
         )
         self.node = CoreNode(self.core)
