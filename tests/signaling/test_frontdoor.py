@@ -7,8 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_network
-from pathlib import Path
-from typing import Any
 
 import pytest
 import structlog.testing
@@ -557,16 +555,3 @@ async def test_a_listener_that_breaks_is_an_error(autojump_clock: MockClock) -> 
     with pytest.raises(ExceptionGroup) as raised:
         await serve_http([Broken()])
     assert raised.group_contains(RuntimeError, match="broken")
-
-
-# --- documentation -----------------------------------------------------------------------------------------
-
-
-async def test_the_documented_server_works(autojump_clock: MockClock) -> None:
-    page = Path(__file__).parents[2] / "docs" / "protocols" / "signaling-transport.md"
-    source = page.read_text().split("```python\n")[1].split("```")[0]
-    names: dict[str, Any] = {}
-    exec(source, names)
-    async with open_house(names["Echo"]()) as house, house.connected_websocket() as ws:
-        await ws.send('421["a",1]')
-        assert [await ws.text(), await ws.text()] == ["431[1]", '42["a",1]']
