@@ -25,8 +25,10 @@ class OpenRoomPayload(Payload, frozen=True):
     """A write token, where one is required and the socket has connected without."""
 
 
-class CreateRoomPayload(OpenRoomPayload, frozen=True, rename=None):
-    """What an old client module sends instead: ``max_players``."""
+class CreateRoomPayload(OpenRoomPayload, frozen=True):
+    """The same under an older name."""
+
+    max_players: Any = msgspec.field(default=None, name="max_players")
 
 
 class JoinRoomPayload(Payload, frozen=True):

@@ -19,6 +19,7 @@ def body(response: Response) -> Any:
     return msgspec.json.decode(response.body)
 
 
+@pytest.mark.contract("D7", "D86", "M17")
 @pytest.mark.parametrize("path", ["/list", "/ice"])
 async def test_a_token_is_needed(world: AppWorld, path: str) -> None:
     for query, headers in (
@@ -38,6 +39,7 @@ async def test_a_token_is_needed(world: AppWorld, path: str) -> None:
         response = await world.get(path, query, headers)
         assert response.status == 200
         assert ("Cache-Control", "no-store") in response.headers
+        assert "etag" not in {name.lower() for name, _ in response.headers}
     assert {call[2] for call in world.romm.calls if call[0] == "verify"} == {False}
     world.romm.down = True
     response = await world.get(path, [], BEARER)
@@ -63,6 +65,7 @@ async def test_ice_servers() -> None:
         assert (answer["iceServers"], answer["announcedIp"]) == ([], None)
 
 
+@pytest.mark.contract("D56", "D87", "M14")
 async def test_the_list_is_romms_with_ones_own_rooms_in_full(
     autojump_clock: MockClock, world: AppWorld
 ) -> None:
@@ -94,6 +97,7 @@ async def test_rooms_without_players_are_not_listed(autojump_clock: MockClock, w
     assert body(await world.get("/list", [], BEARER)) == {}
 
 
+@pytest.mark.contract("D87")
 async def test_without_romms_list_ones_own_rooms_are_listed(
     world: AppWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

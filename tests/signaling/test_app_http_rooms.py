@@ -151,7 +151,8 @@ async def test_the_creator_comes_in_and_others_join(autojump_clock: MockClock, w
 async def test_reserving_and_releasing_a_seat(autojump_clock: MockClock, world: AppWorld) -> None:
     await world.post("/create", {"room_name": "R", "max_players": 2, "password": "pw", "rom_hash": "h"})
     assert body_of(await world.post("/join/nowhere", {"password": "pw"}, token="t:bob")) == NOT_FOUND
-    for body in ({}, {"password": ""}, {"password": 5}, {"password": "PW"}, []):
+    wrong: list[Any] = [{}, {"password": ""}, {"password": 5}, {"password": "PW"}, []]
+    for body in wrong:
         answer = await world.post("/join/R", body, token="t:bob")
         assert body_of(answer) == (403, {"error": "incorrect password"})
     right = {"password": "pw", "player_name": "somebody else", "domain": "d"}

@@ -13,6 +13,7 @@ from sfu.signaling.identity import MAX_TOKEN_LENGTH, derive_userid, handshake_to
 from tests.support.app_world import AppWorld
 
 
+@pytest.mark.contract("D23", "M21")
 @pytest.mark.parametrize(
     ("sub", "userid"),
     [
@@ -81,6 +82,7 @@ def test_the_first_token_of_a_request_counts(
     assert request_token(Request("GET", "/list", query=query, headers=headers, cookies=cookies)) == token
 
 
+@pytest.mark.contract("D9", "M25")
 async def test_a_socket_is_verified_once_and_consumes(autojump_clock: MockClock, world: AppWorld) -> None:
     await world.handshake({"token": "once:alice"})
     assert world.romm.calls == [("verify", "once:alice", True)]
@@ -97,18 +99,21 @@ async def test_nobody_is_unauthorized(autojump_clock: MockClock, world: AppWorld
         await world.handshake(auth)
 
 
+@pytest.mark.contract("D9")
 async def test_a_token_beyond_bounds_is_refused_unseen(autojump_clock: MockClock, world: AppWorld) -> None:
     with pytest.raises(ConnectionRefused):
         await world.handshake({"token": "t:" + "x" * MAX_TOKEN_LENGTH})
     assert world.romm.calls == []
 
 
+@pytest.mark.contract("D10")
 async def test_an_outage_is_told_apart_from_a_refusal(autojump_clock: MockClock, world: AppWorld) -> None:
     world.romm.down = True
     with pytest.raises(ConnectionRefused, match=r"^auth unavailable$"):
         await world.connect("alice")
 
 
+@pytest.mark.contract("D20", "D22", "M20")
 async def test_no_payload_changes_who_one_is(autojump_clock: MockClock, world: AppWorld) -> None:
     alice = await world.host("alice")
     mallory = await world.connect("mallory")

@@ -14,6 +14,7 @@ from tests.support.app_world import AppWorld, MemorySocket
 GAME = {"rom_hash": "h", "core_type": "c"}
 EXTRA = {"room_name": "R", **GAME}
 R = {"roomName": "R"}
+NO_METADATA: list[Any] = [None, 5, [], "x", {"x": "y" * 9000}]
 
 
 async def lobby(world: AppWorld) -> tuple[MemorySocket, MemorySocket]:
@@ -252,7 +253,7 @@ async def test_the_hosts_word_about_the_room(autojump_clock: MockClock, world: A
     assert eve.take() == [listed]
     await world.settle()
     assert world.romm.rooms["R"].extras["rom_hash"] == "h2"
-    for bad in (None, 5, [], "x", {"x": "y" * 9000}):
+    for bad in NO_METADATA:
         assert await alice.call("update-room-metadata", {**R, "metadata": bad}) == ["invalid"]
 
 
@@ -270,7 +271,7 @@ async def test_a_players_word_about_oneself(autojump_clock: MockClock, world: Ap
     await world.settle()
     row = alice.take()[-1][1][bob.userid]
     assert row["metadata"] == {"coreId": "c", "coreVersion": "2"}
-    for bad in (None, 5, [], "x", {"x": "y" * 9000}):
+    for bad in NO_METADATA:
         assert await bob.call("update-player-metadata", {**R, "metadata": bad}) == ["invalid"]
 
 

@@ -38,6 +38,7 @@ async def test_a_room_is_registered_followed_and_deleted(autojump_clock: MockClo
     assert world.romm.rooms == {}
 
 
+@pytest.mark.contract("D91")
 async def test_records_are_refreshed(autojump_clock: MockClock, world: AppWorld) -> None:
     await world.host("ann", "A")
     await world.host("bob", "B")
@@ -49,6 +50,7 @@ async def test_records_are_refreshed(autojump_clock: MockClock, world: AppWorld)
     assert sorted(writes(world.romm)) == [("upsert", "A"), ("upsert", "B")]
 
 
+@pytest.mark.contract("D92")
 async def test_an_outage_hurts_nobody_and_heals(autojump_clock: MockClock, world: AppWorld) -> None:
     ann = await world.connect("ann")
     world.romm.down = True
@@ -60,6 +62,7 @@ async def test_an_outage_hurts_nobody_and_heals(autojump_clock: MockClock, world
     assert set(world.romm.rooms) == {"R"}
 
 
+@pytest.mark.contract("D91")
 async def test_many_changes_under_a_slow_romm_are_one_write_more(
     autojump_clock: MockClock, world: AppWorld
 ) -> None:
@@ -105,6 +108,7 @@ async def test_few_writes_are_under_way_at_once(autojump_clock: MockClock, world
     assert world.romm.running == 0
 
 
+@pytest.mark.contract("D5")
 async def test_at_the_end_ones_own_records_go(autojump_clock: MockClock) -> None:
     romm = MemoryRomm()
     romm.rooms["theirs"] = RoomRecord("theirs", 1, 4, False, "node-2", "http://there", {})

@@ -14,6 +14,7 @@ from sfu.signaling.limits import SignalingLimits
 from tests.support.app_world import AppWorld, MemorySocket, open_world
 
 LIMITS = SignalingLimits()
+NOT_ONE: list[list[Any]] = [[], [{}, {}]]
 
 
 async def trio_of(world: AppWorld) -> tuple[MemorySocket, MemorySocket, MemorySocket]:
@@ -129,7 +130,7 @@ async def test_relays_without_one_argument_are_invalid(
     autojump_clock: MockClock, world: AppWorld, event: str
 ) -> None:
     _, bob, _ = await trio_of(world)
-    for args in ([], [{}, {}]):
+    for args in NOT_ONE:
         assert await bob.call(event, *args) == ["invalid"]
 
 

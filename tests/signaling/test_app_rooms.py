@@ -18,6 +18,7 @@ NOTHING_KNOWN = {
 }  # fmt: skip
 
 
+@pytest.mark.contract("D22", "M5", "M20")
 async def test_opening_a_room(autojump_clock: MockClock, world: AppWorld) -> None:
     alice = await world.connect("alice")
     payload = {
@@ -55,6 +56,7 @@ async def test_opening_a_room(autojump_clock: MockClock, world: AppWorld) -> Non
     ]
 
 
+@pytest.mark.contract("D24", "M3", "M5", "M27")
 async def test_joining_a_room(autojump_clock: MockClock, world: AppWorld) -> None:
     alice, stranger = await world.host("alice"), await world.connect("stranger")
     await world.settle()
@@ -91,6 +93,7 @@ async def test_a_host_opens_then_joins_on_one_socket(autojump_clock: MockClock, 
     assert value["users"][alice.userid]["player_slot"] == 2
 
 
+@pytest.mark.contract("D1", "D26")
 @pytest.mark.parametrize("event", ["open-room", "join-room"])
 @pytest.mark.parametrize(
     "args",
@@ -116,6 +119,7 @@ async def test_bad_payloads_are_invalid(
     assert alice.events() == ["ack"]
 
 
+@pytest.mark.contract("D95")
 @pytest.mark.parametrize("payload", [{"maxPlayers": 9}, {"maxPlayers": "x"}, {"password": 5}])
 async def test_bad_room_settings_are_invalid(
     autojump_clock: MockClock, world: AppWorld, payload: dict[str, Any]
@@ -125,6 +129,7 @@ async def test_bad_room_settings_are_invalid(
     assert len(world.rooms) == 0
 
 
+@pytest.mark.contract("D32", "M12")
 async def test_refusals_of_joining(autojump_clock: MockClock, world: AppWorld) -> None:
     await world.host("alice", "open", maxPlayers="1")
     await world.host("carol", "locked", password="pw")
@@ -137,6 +142,7 @@ async def test_refusals_of_joining(autojump_clock: MockClock, world: AppWorld) -
     assert (await bob.ask("join-room", watching))["users"][bob.userid]["player_slot"] == 8
 
 
+@pytest.mark.contract("D55", "M4")
 async def test_delay_sync_refusals_are_objects(autojump_clock: MockClock, world: AppWorld) -> None:
     alice = await world.connect("alice")
     extra = {"room_name": "R", "netplay_mode": 1, "rom_hash": "h", "core_type": "c"}
@@ -158,6 +164,7 @@ async def test_delay_sync_refusals_are_objects(autojump_clock: MockClock, world:
     }
 
 
+@pytest.mark.contract("M10")
 @pytest.mark.parametrize(
     "args", [[], [None], [{}], [{"roomName": None}], [{"roomName": " R ", "reason": "x"}]]
 )
@@ -175,6 +182,7 @@ async def test_leaving_with_or_without_a_name(
     assert list(updated[1]) == [alice.userid]
 
 
+@pytest.mark.contract("D42")
 async def test_leaving_elsewhere_is_refused(autojump_clock: MockClock, world: AppWorld) -> None:
     alice = await world.host("alice", "A")
     bob = await world.host("bob", "B")
@@ -188,6 +196,7 @@ async def test_leaving_elsewhere_is_refused(autojump_clock: MockClock, world: Ap
     assert alice.take() == []
 
 
+@pytest.mark.contract("D18")
 async def test_the_owner_leaves(autojump_clock: MockClock, world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.guest("bob")
     await world.settle()
@@ -197,6 +206,7 @@ async def test_the_owner_leaves(autojump_clock: MockClock, world: AppWorld) -> N
     assert updated[0][bob.userid]["is_host"] is True
 
 
+@pytest.mark.contract("D37", "D38", "M27")
 async def test_slots(autojump_clock: MockClock, world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.guest("bob")
     await world.settle()
@@ -223,6 +233,7 @@ async def test_slots(autojump_clock: MockClock, world: AppWorld) -> None:
     assert await bob.call("update-player-slot", {"roomName": "R", "playerSlot": 8}) == [None]
 
 
+@pytest.mark.contract("D4", "M7", "M24")
 async def test_the_room_list_is_told_to_who_asks(autojump_clock: MockClock, world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.connect("bob")
     await world.settle()
@@ -244,6 +255,7 @@ async def test_an_unknown_event_gets_no_ack(autojump_clock: MockClock, world: Ap
 # Connections that come and go
 
 
+@pytest.mark.contract("D46", "D47")
 async def test_a_lost_connection_and_its_return(autojump_clock: MockClock, world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.guest("bob", player_slot=2)
     await world.settle()
@@ -261,6 +273,7 @@ async def test_a_lost_connection_and_its_return(autojump_clock: MockClock, world
     assert list(world.rooms.listing()[0].values())[2] == 2
 
 
+@pytest.mark.contract("D19", "D46")
 async def test_a_connection_that_stays_away(autojump_clock: MockClock, world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.guest("bob")
     await world.settle()
@@ -276,6 +289,7 @@ async def test_a_connection_that_stays_away(autojump_clock: MockClock, world: Ap
     assert listed[1][0]["current"] == 1
 
 
+@pytest.mark.contract("D60")
 async def test_a_second_tab_is_refused_while_the_first_shows_life(
     autojump_clock: MockClock, world: AppWorld
 ) -> None:
@@ -333,6 +347,7 @@ async def test_a_name_on_another_node_is_taken(autojump_clock: MockClock, world:
         assert world.rooms.room_of(bob.id) is None
 
 
+@pytest.mark.contract("D92")
 async def test_without_romm_rooms_open_all_the_same(autojump_clock: MockClock, world: AppWorld) -> None:
     alice = await world.connect("alice")
     world.romm.down = True
@@ -352,6 +367,7 @@ async def test_two_open_one_name_at_once(autojump_clock: MockClock, world: AppWo
     assert sorted(answers, key=str) == [["room exists"], [None]]
 
 
+@pytest.mark.contract("D53")
 async def test_who_vanishes_while_opening_leaves_no_room(autojump_clock: MockClock, world: AppWorld) -> None:
     alice = await world.connect("alice")
     world.romm.held = trio.Event()
@@ -390,6 +406,7 @@ async def test_a_costly_list_goes_out_less_often(
     assert alice.events() == ["rooms-updated"]
 
 
+@pytest.mark.contract("D52")
 async def test_goodbye_is_said_to_every_room(autojump_clock: MockClock, world: AppWorld) -> None:
     alice, stranger = await world.host("alice"), await world.connect("stranger")
     await world.settle()
