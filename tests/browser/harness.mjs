@@ -7,11 +7,12 @@
 
 import { spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
+import { availableParallelism, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -145,6 +146,39 @@ export async function startDaemon(cleanup, ports = undefined) {
   return { url, pid: child.pid, ports, log, stop };
 }
 
+/**
+ * Start nginx with deploy/nginx/trio-sfu.conf: one address for the daemon and for whoever serves everything else.
+ *
+ * @param daemon address of the daemon
+ * @param page address of the page, which takes RomM's place
+ * @returns {Promise<string>} nginx's own address, an origin
+ */
+export async function startNginx(cleanup, daemon, page) {
+  const folder = await mkdtemp(join(tmpdir(), "trio-sfu-nginx-"));
+  cleanup.add(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }));
+  const host = (url) => new URL(url).host;
+  const changes = [`127.0.0.1:3001=${host(daemon)}`, `127.0.0.1:8080=${host(page)}`];
+  const child = spawn(
+    join(ROOT, ".venv/bin/python"),
+    ["-m", "tests.support.nginx", "deploy/nginx/trio-sfu.conf", ...changes],
+    { cwd: ROOT, env: { ...process.env, TMPDIR: folder }, stdio: ["ignore", "pipe", "inherit"] },
+  );
+  const exited = new Promise((resolve) => child.once("exit", resolve));
+  cleanup.add(async () => {
+    child.kill("SIGTERM");
+    await exited;
+  });
+  child.stdout.setEncoding("utf8");
+  const [address] = await Promise.race([
+    once(child.stdout, "data"),
+    exited.then((status) => Promise.reject(new Error(`nginx did not start: status ${status}`))),
+  ]);
+  return address.trim();
+}
+
+/** A limit that holds on an idle machine, on this one as busy as it is. */
+export const stretched = (limit) => limit * Math.max(1, loadavg()[0] / availableParallelism());
+
 /** Process ids of the daemon's media workers. */
 export async function workersOf({ pid }) {
   const children = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8");
@@ -175,9 +209,18 @@ export async function startBrowser(cleanup) {
   return browser;
 }
 
-/** Open a page in a context of its own. What it logs as an error is remembered, and shown if the test fails. */
-export async function openPage(browser, url, { name, viewport = { width: 1280, height: 800 } }) {
+/**
+ * Open a page in a context of its own. What it logs as an error is remembered, and shown if the test fails.
+ *
+ * @param prepare runs in the page before its own scripts
+ */
+export async function openPage(
+  browser,
+  url,
+  { name, viewport = { width: 1280, height: 800 }, prepare = undefined },
+) {
   const context = await browser.newContext({ viewport });
+  if (prepare !== undefined) await context.addInitScript(prepare);
   const page = await context.newPage();
   const complaints = [];
   page.on("pageerror", (error) => complaints.push(`${name}: ${error.stack ?? error.message}`));

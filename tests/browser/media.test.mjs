@@ -2,16 +2,30 @@
  * Picture, sound and data through the daemon, with the published client libraries and nothing of ours in between.
  *
  * One host, one player, one spectator, each in a browser context of its own; then whatever can go wrong with a
- * connection. Everything is done three times: over UDP, over ICE-TCP only, and with signaling over long-polling only.
+ * connection. It is done over every pair of a way to signal, a way for media, and an origin: the page and the daemon
+ * behind one nginx, or the page somewhere else. On two of the six ways it is measured for longer.
  */
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
 import { serveBarePage } from "./bare.mjs";
-import { Cleanup, mintToken, openPage, progress, startBrowser, startDaemon, until } from "./harness.mjs";
+import {
+  Cleanup,
+  mintToken,
+  openPage,
+  progress,
+  startBrowser,
+  startDaemon,
+  startNginx,
+  stretched,
+  until,
+} from "./harness.mjs";
 
+/** How long to watch, in milliseconds. */
 const MEASURE = 5_000;
+/** The same where nothing is measured. */
+const LOOK = 1_500;
 const TONE = 880;
 const TONE_TOLERANCE = 15;
 const MESSAGES = 500;
@@ -25,20 +39,24 @@ const cleanup = new Cleanup();
 const say = progress("media");
 let daemon;
 let browser;
-let bareUrl;
+/** Where the page is, and what it signals with, by origin. */
+let places;
 
 before(async () => {
   daemon = await startDaemon(cleanup);
   say(`daemon on ${daemon.url}, media from port ${daemon.ports.media}`);
-  bareUrl = await serveBarePage(cleanup);
+  const page = await serveBarePage(cleanup);
+  const nginx = await startNginx(cleanup, daemon.url, page);
+  places = { cross: { page, signaling: daemon.url }, same: { page: nginx, signaling: nginx } };
   browser = await startBrowser(cleanup);
   say(`Chromium ${browser.version()}`);
 });
 after(() => cleanup.run());
 
 /** One user of the bare page. `do` runs a method of it. */
-async function user(name, options) {
-  const opened = await openPage(browser, bareUrl, { name, viewport: { width: 700, height: 800 } });
+async function user(name, { origin, ...options }) {
+  const place = places[origin];
+  const opened = await openPage(browser, place.page, { name, viewport: { width: 700, height: 800 } });
   const { page } = opened;
   const run = (method, ...args) =>
     page
@@ -50,17 +68,50 @@ async function user(name, options) {
       });
   await page.waitForFunction(() => window.bare !== undefined);
   const { token } = await mintToken(daemon.url, name);
-  await run("connect", { url: daemon.url, token, ...options });
+  await run("connect", { url: place.signaling, token, ...options });
   return { ...opened, run, engine: () => page.evaluate(() => window.bare.engine) };
 }
 
+/** How Engine.IO gets there, as an option of the library, and where that must end. */
+const SIGNALING = {
+  upgrade: { engine: "websocket" },
+  websocket: { transports: ["websocket"], engine: "websocket" },
+  polling: { transports: ["polling"], engine: "polling" },
+};
+
+/** Every value of every column meets every value of the others. */
 const WAYS = [
-  { way: "UDP", options: {}, protocol: "udp", engine: "websocket" },
-  { way: "ICE-TCP only", options: { tcpOnly: true }, protocol: "tcp", engine: "websocket" },
-  { way: "long-polling only", options: { transports: ["polling"] }, protocol: "udp", engine: "polling" },
+  { signaling: "upgrade", protocol: "udp", origin: "same", measured: true },
+  { signaling: "upgrade", protocol: "tcp", origin: "cross", measured: true },
+  { signaling: "websocket", protocol: "udp", origin: "same" },
+  { signaling: "websocket", protocol: "tcp", origin: "cross" },
+  { signaling: "polling", protocol: "udp", origin: "cross" },
+  { signaling: "polling", protocol: "tcp", origin: "same" },
 ];
 
-for (const { way, options, protocol, engine } of WAYS) {
+test("the ways cover every pair", () => {
+  const columns = {
+    signaling: Object.keys(SIGNALING),
+    protocol: ["udp", "tcp"],
+    origin: ["same", "cross"],
+  };
+  for (const [one, values] of Object.entries(columns))
+    for (const [other, others] of Object.entries(columns))
+      if (one < other)
+        for (const value of values)
+          for (const another of others)
+            assert.ok(
+              WAYS.some((way) => way[one] === value && way[other] === another),
+              `${value} never meets ${another}`,
+            );
+});
+
+for (const { signaling, protocol, origin, measured = false } of WAYS) {
+  const { transports, engine } = SIGNALING[signaling];
+  const options = { origin, tcpOnly: protocol === "tcp", transports };
+  const way = `${signaling}, ${protocol}, ${origin} origin`;
+  const lateJoiners = measured ? LATE_JOINERS : 1;
+
   describe(`over ${way}`, { concurrency: false }, () => {
     const room = `Clock ${way}`;
     let host;
@@ -93,10 +144,12 @@ for (const { way, options, protocol, engine } of WAYS) {
     test("player and spectator decode what the host sends, and read its clock", async () => {
       await playing(player, spectator);
       const before = await Promise.all([host, player, spectator].map((each) => each.run("stats")));
-      const seen = await Promise.all([player, spectator].map((each) => each.run("watch", MEASURE)));
+      const seen = await Promise.all(
+        [player, spectator].map((each) => each.run("watch", measured ? MEASURE : LOOK)),
+      );
       const now = await Promise.all([host, player, spectator].map((each) => each.run("stats")));
       const sent = now[0].framesSent - before[0].framesSent;
-      assert.ok(sent > 100, `only ${sent} frames sent`);
+      assert.ok(sent > (measured ? 100 : 20), `only ${sent} frames sent`);
       assert.equal(now[0].codec, "video/VP9");
       for (const stats of now) {
         assert.ok(stats.protocols.length > 0, "no candidate pair is in use");
@@ -105,19 +158,29 @@ for (const { way, options, protocol, engine } of WAYS) {
           `goes over ${stats.protocols}`,
         );
       }
-      [player, spectator].forEach((each, index) => {
-        const decoded = now[index + 1].framesDecoded - before[index + 1].framesDecoded;
+      for (const [index, each] of [player, spectator].entries()) {
         const { frames, unreadable, p50, p95 } = seen[index];
+        // In a short while, frames on their way count for much.
+        const decoded = measured
+          ? now[index + 1].framesDecoded - before[index + 1].framesDecoded
+          : await until(
+              `${each.name} decodes ${sent} frames`,
+              async () => {
+                const count = (await each.run("stats")).framesDecoded - before[index + 1].framesDecoded;
+                return count >= sent * DECODED_SHARE ? count : null;
+              },
+              RECOVERY,
+            );
         say(
           `${way}: ${each.name} decoded ${decoded} of ${sent} frames, read the clock on ${frames} ` +
             `(${unreadable} unreadable), picture age p50 ${p50} ms, p95 ${p95} ms`,
         );
         assert.ok(decoded >= sent * DECODED_SHARE, `${each.name} decoded ${decoded} of ${sent} frames`);
         // A busy machine skips the callbacks of some frames that it decodes.
-        assert.ok(frames >= sent * 0.5, `${each.name} read only ${frames} clocks`);
+        assert.ok(frames >= sent * (measured ? 0.5 : 0.2), `${each.name} read only ${frames} clocks`);
         assert.ok(unreadable <= frames * 0.02, `${each.name} could not read ${unreadable} clocks`);
-        assert.ok(p50 >= 0 && p50 < 500, `${each.name} sees a picture ${p50} ms old`);
-      });
+        if (measured) assert.ok(p50 >= 0 && p50 < 500, `${each.name} sees a picture ${p50} ms old`);
+      }
     });
 
     test("player and spectator hear the tone", async () => {
@@ -156,14 +219,15 @@ for (const { way, options, protocol, engine } of WAYS) {
 
     test("a late joiner sees its first frame within 500 ms of asking", async () => {
       const times = [];
-      for (let index = 0; index < LATE_JOINERS; index += 1) {
+      for (let index = 0; index < lateJoiners; index += 1) {
         const late = await user(`Late ${index}`, options);
         times.push(await late.run("timeToFirstFrame", room));
         await late.run("leave", room);
         await late.context.close();
       }
       say(`${way}: first frame after ${times.map((time) => time.toFixed(0)).join(", ")} ms`);
-      assert.ok(Math.max(...times) <= FIRST_FRAME, `first frame after ${times} ms`);
+      const limit = stretched(FIRST_FRAME);
+      assert.ok(Math.max(...times) <= limit, `first frame after ${times} ms, more than ${limit}`);
     });
 
     test("ICE restarts on every transport, and media goes on", async () => {
