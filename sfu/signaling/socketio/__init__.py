@@ -1,1 +1,1 @@
-"""Socket.IO protocol version 5: packets, and the one namespace that the application sees."""
+"""Socket.IO protocol version 5: packets, and the sockets of one session in their namespaces."""

@@ -37,13 +37,15 @@ class Calls:
         self._max_calls = max_calls
         self._open: dict[int, Call] = {}
         self._next_id = 0
+        self._ended = False
 
     def __len__(self) -> int:
         return len(self._open)
 
     @contextmanager
     def open(self) -> Iterator[Call]:
-        """A call that can be answered within the ``with`` block, and never later.
+        """A call that can be answered within the ``with`` block, and never later; after :meth:`end` it is
+        over from the start.
 
         Raises:
             TooManyCalls: the limit is reached.
@@ -54,6 +56,8 @@ class Calls:
             self._next_id = (self._next_id + 1) % ACK_IDS
         call = self._open[self._next_id] = Call(self._next_id)
         self._next_id = (self._next_id + 1) % ACK_IDS
+        if self._ended:
+            call.over.set()
         try:
             yield call
         finally:
@@ -68,5 +72,6 @@ class Calls:
 
     def end(self) -> None:
         """No more answers will come."""
+        self._ended = True
         for call in self._open.values():
             call.over.set()

@@ -122,12 +122,9 @@ class ServerSocket:
     async def emit_with_ack(self, event: str, *args: object, timeout: float) -> list[Any]:  # noqa: ASYNC109
         """See :class:`sfu.signaling.application.Socket`."""
         with self._calls.open() as call:
-            packet = codec.encode(Event(event, args, call.ack_id, self.namespace))
-            if self.state is not State.ENDED:
-                self._emit(packet)
-            if self.state is not State.ENDED:
-                with trio.move_on_after(timeout):
-                    await call.over.wait()
+            self._emit(codec.encode(Event(event, args, call.ack_id, self.namespace)))
+            with trio.move_on_after(timeout):
+                await call.over.wait()
         if call.args is not None:
             return call.args
         if self.state is State.ENDED:
