@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
+from sfu.media.events import Fault
 from sfu.worker.messages import Configure
-from sfu.worker.port import MediaError, MediaEvent, RouterLost
+from sfu.worker.port import DataProducerClosed, JsonObject, MediaError, MediaEvent, RouterLost
 from sfu.worker.supervisor import (
     PING_INTERVAL,
     PING_TIMEOUT,
@@ -25,6 +27,7 @@ from sfu.worker.supervisor import (
     open_media_workers,
 )
 from tests.support.daemon import HOST, children_of, exists, stretched
+from tests.support.world import video_parameters, viewer_capabilities
 
 pytestmark = pytest.mark.interop
 
@@ -127,6 +130,7 @@ async def test_refusals_come_back_as_text() -> None:
         await media.create_transport("room")
 
 
+@pytest.mark.contract("D3")
 async def test_a_killed_worker_is_replaced_and_its_routers_are_reported() -> None:
     async with running(2) as (media, events):
         for name in ("a", "b", "c", "d"):  # a and c on the first, b and d on the second
@@ -156,6 +160,7 @@ async def test_a_killed_worker_is_replaced_and_its_routers_are_reported() -> Non
         assert info["iceCandidates"][0]["port"] == ready.port
 
 
+@pytest.mark.contract("D3")
 async def test_a_worker_that_keeps_dying_keeps_being_replaced() -> None:
     async with running(1) as (media, events):
         pids = set()
@@ -171,6 +176,71 @@ async def test_a_worker_that_keeps_dying_keeps_being_replaced() -> None:
         await until(lambda: media.ready[0] is not None)
         assert len(pids | {the_pid(media)}) == 4
         assert events.all == [RouterLost(f"room {i}") for i in range(3)]
+
+
+@pytest.mark.contract("D75")
+async def test_a_room_that_many_want_at_once_is_made_once() -> None:
+    async with running(2) as (media, _):
+        infos: list[JsonObject] = []
+
+        async def join() -> None:
+            await media.create_router("room")
+            infos.append(await media.create_transport("room"))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(join)
+        assert len({candidate["port"] for info in infos for candidate in info["iceCandidates"]}) == 2
+        producer_id = await media.produce(infos[0]["id"], "video", video_parameters())
+        for info in infos[1:]:
+            await media.consume(info["id"], producer_id, viewer_capabilities())
+        assert sum(len(worker.transports) for worker in await media.stats()) == 20
+
+
+async def test_who_gives_up_waiting_for_a_room_leaves_it_to_the_others() -> None:
+    async with running(1) as (media, _):
+        with trio.move_on_after(0):
+            await media.create_router("room")
+        await media.create_router("room")
+        await media.create_transport("room")
+
+
+@pytest.mark.contract("D65", "D77")
+async def test_what_is_replaced_or_ends_leaves_the_tables() -> None:
+    async with running(1) as (media, events):
+        await media.create_router("room")
+        info = await media.create_transport("room")
+        first = await media.produce(info["id"], "video", video_parameters())
+        second = await media.produce(info["id"], "video", video_parameters(), replaces=first)
+        with pytest.raises(MediaError):
+            await media.produce(info["id"], "video", {"codecs": []}, replaces=second)
+        data = await media.produce_data(info["id"], {"streamId": 0}, "l", "")
+        data = await media.produce_data(info["id"], {"streamId": 0}, "l", "", replaces=data)
+        assert set(media._producers) == {second, data}
+        [worker] = await media.stats()
+        [transport] = worker.transports
+        assert [stream.producer_id for stream in transport.streams] == [second]
+        with trio.move_on_after(0):
+            await media.produce_data(info["id"], {"streamId": 1}, "given up", "")
+        await media.produce_data(info["id"], {"streamId": 1}, "again", "")
+        await media.close_transport(info["id"])
+        assert (media._producers, media._transports) == ({}, {})
+        assert events.all == []
+
+
+def test_the_log_says_what_the_worker_says() -> None:
+    media = MediaWorkers([configuration()])
+    with capture_logs() as logs:
+        media._heard(Fault("t", "Traceback ...", 3))
+        media._producers["d"] = ("t", media._workers[0])
+        media._heard(DataProducerClosed("d", "text (PPID 51) on a channel for binary messages"))
+        media._heard(DataProducerClosed("d", "known to nobody"))
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [
+        ("media fault", "error"),
+        ("data producer closed", "warning"),
+    ]
+    assert (logs[0]["traceback"], logs[0]["count"]) == ("Traceback ...", 3)
+    assert logs[1]["reason"] == "text (PPID 51) on a channel for binary messages"
 
 
 async def test_a_stopped_worker_is_killed_and_replaced() -> None:
