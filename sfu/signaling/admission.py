@@ -27,10 +27,12 @@ class Kind(Enum):
 class Allowance:
     """What one socket may still ask for."""
 
-    __slots__ = ("_changes", "_chats", "_events", "_relay_bytes", "_relays", "address")
+    __slots__ = ("_changes", "_chats", "_events", "_relay_bytes", "_relays", "address", "exceeded")
 
     def __init__(self, limits: SignalingLimits, remote: str) -> None:
         self.address = address_key(remote)
+        self.exceeded = False
+        """Whether something was refused already, and logged."""
         self._events = Bucket(limits.events_per_second, limits.events_burst)
         self._changes = Bucket(limits.changes_per_second, limits.changes_burst)
         self._chats = Bucket(limits.chats_per_second, limits.chats_burst)

@@ -75,6 +75,9 @@ class SfuApplication:
         if event is None or client is None or not (socket.connected or event.last_words):
             return
         if not self._core.admission.admits_event(client.allowance, event.kind, trio.current_time()):
+            if not client.allowance.exceeded:
+                client.allowance.exceeded = True
+                log.info("a client asks for too much", socket=socket.id, event_name=name)
             if event.kind not in (Kind.RELAY, Kind.CHAT):
                 ack(TOO_MANY)
             return

@@ -95,7 +95,8 @@ class Registry:
         self._claims[name] += 1
         try:
             try:
-                await self._take(record)
+                if self._wanted(name) is None:
+                    await self._take(record)
             except RommUnavailable as error:
                 log.warning("room not claimed", room=name, error=str(error))
             yield

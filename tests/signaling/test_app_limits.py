@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 import trio
 from trio.testing import MockClock
 
@@ -16,12 +17,15 @@ R = {"extra": {"room_name": "R"}}
 
 @pytest.mark.contract("D4")
 async def test_events_of_one_socket(autojump_clock: MockClock) -> None:
-    async with open_world(limits=SignalingLimits(events_burst=2, events_per_second=1)) as world:
+    limits = SignalingLimits(events_burst=2, events_per_second=1)
+    async with open_world(limits=limits) as world:
         ann, bob = await world.connect("ann"), await world.connect("bob")
         for _ in range(2):
             await ann.ask("sfu-get-producers", {})
-        assert await ann.call("sfu-get-producers", {}) == TOO_MANY
-        assert await ann.call("open-room", R) == TOO_MANY
+        with structlog.testing.capture_logs() as written:
+            assert await ann.call("sfu-get-producers", {}) == TOO_MANY
+            assert await ann.call("open-room", R) == TOO_MANY
+        assert [entry["event_name"] for entry in written] == ["sfu-get-producers"], "once for each socket"
         await bob.ask("sfu-get-producers", {})
         await trio.sleep(1)
         await ann.ask("sfu-get-producers", {})

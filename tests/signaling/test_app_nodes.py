@@ -13,7 +13,6 @@ from sfu.romm.port import RommUnavailable, RoomRecord
 from sfu.rooms import RoomLimits
 from sfu.signaling.registry import is_loopback_url
 from tests.support.app_world import AppWorld, MemorySocket, body_of, open_world
-from tests.support.memory_romm import MemoryRomm
 
 OPEN_R = ("open-room", {"extra": {"room_name": "R"}})
 JOIN_R = ("join-room", {"extra": {"room_name": "R"}})
@@ -297,11 +296,16 @@ async def test_calls_about_one_name_take_turns(autojump_clock: MockClock, world:
     assert world.app._core.registry._claims == {}
 
 
-async def test_claims_are_given_up_at_the_end() -> None:
-    romm = MemoryRomm()
-    async with open_world(romm=romm) as world:
-        await world.host("ann")
-    assert romm.rooms == {}
+async def test_ones_own_room_is_not_asked_about(autojump_clock: MockClock, world: AppWorld) -> None:
+    ann = await world.host("ann")
+    await world.settle()
+    world.romm.held = trio.Event()
+    await ann.ask("update-player-slot", {"roomName": "R", "playerSlot": 8})
+    await wait_all_tasks_blocked()
+    assert world.romm.running == 1
+    await ann.ask(*OPEN_R)
+    await ann.ask(*JOIN_R)
+    assert world.romm.running == 1
 
 
 @pytest.mark.contract("D91")

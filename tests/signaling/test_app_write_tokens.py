@@ -114,9 +114,10 @@ async def test_a_token_is_not_spent_on_what_is_refused_anyway(autojump_clock: Mo
         assert "once:bob" not in world.romm.used
 
 
-async def test_rooms_over_http_need_one_too(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("required", ["room", "connect"])
+async def test_rooms_over_http_need_one_too(autojump_clock: MockClock, required: str) -> None:
     refused = (403, {"error": REQUIRED})
-    async with open_world(require_write_token="room") as world:
+    async with open_world(require_write_token=required) as world:
         assert body_of(await world.post("/create", {"room_name": "R"})) == refused
         assert body_of(await world.post("/create", {"room_name": "R", "token": "once:eve"})) == refused
         assert len(world.rooms) == 0
