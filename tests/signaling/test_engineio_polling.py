@@ -228,3 +228,24 @@ async def test_a_large_backlog_goes_out_in_several_polls(autojump_clock: MockClo
             polls += 1
         assert numbers == list(range(30))
         assert polls > 1
+
+
+async def test_a_session_through_a_proxy_that_speaks_http_1_0(autojump_clock: MockClock) -> None:
+    """As RomM's nginx does: a connection for every request, and ``Connection: upgrade`` without ``Upgrade``."""
+    async with open_house(Echo()) as house:
+
+        async def ask(method: str, target: str, body: bytes = b"") -> bytes:
+            client = house.client()
+            head = f"{method} {target} HTTP/1.0\r\nHost: sfu.test\r\nConnection: upgrade\r\n"
+            length = f"Content-Length: {len(body)}\r\n" if method == "POST" else ""
+            answer = await client.send_raw(f"{head}{length}\r\n".encode() + body)
+            assert answer.status == 200
+            assert await client.is_closed()
+            return answer.body
+
+        target = f"{POLLING}&sid={json.loads((await ask('GET', POLLING))[1:])['sid']}"
+        assert await ask("POST", target, b"40") == b"ok"
+        assert (await ask("GET", target)).startswith(b"40{")
+        assert await ask("POST", target, b'421["x",1]') == b"ok"
+        assert await ask("GET", target) == b'431[1]\x1e42["x",1]'
+        assert await ask("GET", target) == b"2"
