@@ -63,7 +63,6 @@ class TcpConnections:
             if len(self._connections) >= MAX_CONNECTIONS:
                 self.refused += 1
                 return
-            stream.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
             try:
                 peer = stream.socket.getpeername()
             except OSError:
