@@ -132,7 +132,12 @@ class Program:
             parameters = {"streamId": channel.id, **reliability}
             await self._call(
                 "producedata",
-                {"transportId": transport.id, "sctpStreamParameters": parameters, "label": label},
+                {
+                    "transportId": transport.id,
+                    "sctpStreamParameters": parameters,
+                    "label": label,
+                    "protocol": "json",  # so that text may pass
+                },
             )
 
     async def send(self, *, label: str, seed: int, count: int) -> int:
