@@ -20,6 +20,12 @@ STUN_VARIABLES: Final = ("SFU_STUN_SERVERS", "STUN_SERVERS")
 TURN_VARIABLE: Final = "SFU_TURN_SERVERS"
 TURN_NUMBERS: Final = range(1, 5)
 """``SFU_TURN_SERVER1`` to ``4``, with ``SFU_TURN_USERn`` and ``SFU_TURN_PASSn``."""
+ICE_VARIABLES: Final = (
+    *STUN_VARIABLES,
+    TURN_VARIABLE,
+    *(f"SFU_TURN_{part}{number}" for number in TURN_NUMBERS for part in ("SERVER", "USER", "PASS")),
+)
+"""All that are looked at."""
 
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9._])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
 

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -32,6 +33,7 @@ from sfu.signaling.http import Mount, Request, Response, StaticFolder
 from sfu.signaling.layer_policy import LayerPolicy
 from sfu.signaling.settings import SignalingSettings
 from sfu.worker.messages import Configure
+from sfu.worker.statslog import log_stats
 from sfu.worker.supervisor import MediaWorkers, WorkerStartError, open_media_workers
 
 KEEP_GUESTS_INTERVAL = 600.0
@@ -118,10 +120,9 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[Node] = trio
     """Serve until cancelled.
 
     Raises:
-        NodeError: the signaling port is not to be had, or a setting asks for protection that is not built.
+        NodeError: the signaling port is not to be had.
         WorkerStartError: a media worker does not start.
     """
-    check_built(settings)
     announced = announced_addresses(settings.announced_ips, settings.listen_ip, loopback=settings.standalone)
     try:
         listeners = await trio.open_tcp_listeners(settings.port, host=settings.http_listen_ip)
@@ -135,8 +136,10 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[Node] = trio
         open_media_workers(worker_configurations(settings, announced)) as media,
         trio.open_nursery() as nursery,
     ):
-        application = SfuApplication(_app_settings(settings, announced), media, romm)
+        application = SfuApplication(app_settings(settings, announced), media, romm)
         await nursery.start(application.run)
+        if settings.debug_stats:
+            nursery.start_soon(log_stats, media)
         if guests is not None:
             nursery.start_soon(_keep_guests, guests, application)
         await nursery.start(
@@ -146,7 +149,7 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[Node] = trio
                 routes=application.routes(),
                 mounts=mounts,
                 static=StaticFolder(PAGE) if settings.standalone and PAGE.is_dir() else None,
-                settings=SignalingSettings(),
+                settings=signaling_settings(settings),
                 task_status=task_status,
             )
         )
@@ -165,25 +168,6 @@ async def _keep_guests(guests: GuestIdentify, application: SfuApplication) -> No
         guests.keep(application.connected_names())
 
 
-def check_built(settings: Settings) -> None:
-    """Refuse to run without a protection that the settings ask for; warn of other settings without effect.
-
-    Raises:
-        NodeError: write tokens are required.
-    """
-    if settings.require_write_token != "off":  # noqa: S105 - a mode, not a token
-        raise NodeError(
-            f"SFU_REQUIRE_WRITE_TOKEN={settings.require_write_token} is not enforced by this version: "
-            "set it to off, or leave it out, if read tokens may open and join rooms"
-        )
-    for name, wanted in (
-        ("SFU_FANOUT_ENABLED", settings.fanout_enabled),
-        ("SFU_DEBUG_STATS", settings.debug_stats),
-    ):
-        if wanted:
-            log.warning("setting has no effect in this version", setting=name)
-
-
 def worker_configurations(settings: Settings, announced: tuple[str, ...]) -> list[Configure]:
     """One worker after the other, each on its own port."""
     return [
@@ -193,6 +177,7 @@ def worker_configurations(settings: Settings, announced: tuple[str, ...]) -> lis
             port=settings.webrtc_udp_port + i,
             tcp_port=settings.webrtc_tcp_port + i if settings.enable_webrtc_tcp else None,
             video_codecs=settings.video_codecs,
+            require_binary_data_channel=settings.require_binary_data_channel,
         )
         for i in range(settings.worker_count)
     ]
@@ -243,7 +228,22 @@ async def _open_romm(
     yield service, [Mount(PREFIX, handle)], guests
 
 
-def _app_settings(settings: Settings, announced: tuple[str, ...]) -> AppSettings:
+def signaling_settings(settings: Settings) -> SignalingSettings:
+    """What the front door and the transport need to know."""
+    return replace(
+        settings.transport_limits,
+        path=settings.socket_path,
+        sid_prefix=settings.sid_prefix,
+        ping_interval=settings.ping_interval_seconds,
+        ping_timeout=settings.ping_timeout_seconds,
+        connect_timeout=settings.connect_timeout_seconds,
+        max_payload=settings.max_payload_bytes,
+        trusted_proxies=settings.trusted_proxies,
+    )
+
+
+def app_settings(settings: Settings, announced: tuple[str, ...]) -> AppSettings:
+    """What the rooms application needs to know."""
     return AppSettings(
         public_url=settings.public_url,
         node_id=settings.node_id,
@@ -251,6 +251,11 @@ def _app_settings(settings: Settings, announced: tuple[str, ...]) -> AppSettings
         announced_ip=settings.announced_ip or announced[0],
         allow_takeover=settings.allow_auth_takeover,
         takeover_grace=float(settings.auth_takeover_grace_seconds),
+        require_write_token=settings.require_write_token,
+        room_redirect=settings.room_redirect,
+        debug_routes=settings.debug_routes,
+        limits=settings.signaling_limits,
+        room_limits=settings.room_limits,
         layer_policy=LayerPolicy(
             expected_vp9_mode=settings.expect_vp9_svc_mode,
             enforce_vp9_mode=settings.enforce_vp9_svc_mode,

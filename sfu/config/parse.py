@@ -59,6 +59,13 @@ def whole(text: str, warn: Warn) -> int:
     return number
 
 
+def number(text: str, _: Warn) -> float:
+    """A decimal number, with or without a fraction."""
+    if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text):
+        raise ValueError("a number")
+    return float(text)
+
+
 def grace(text: str, warn: Warn) -> int:
     match = re.fullmatch(r"[0-9]{1,9}", text)
     if match is None:
@@ -104,6 +111,19 @@ def announced(text: str, _: Warn) -> tuple[str, ...]:
     return words
 
 
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def networks(text: str, _: Warn) -> tuple[Network, ...]:
+    """Addresses and networks; the word ``none`` for an empty list."""
+    if text.lower() == "none":
+        return ()
+    try:
+        return tuple(ipaddress.ip_network(word) for word in _words(text))
+    except ValueError:
+        raise ValueError("addresses or networks like 127.0.0.1 10.0.0.0/8, or none") from None
+
+
 def base_url(text: str, _: Warn) -> str:
     try:
         url = urlsplit(text)
@@ -116,6 +136,37 @@ def base_url(text: str, _: Warn) -> str:
     if not good:
         raise ValueError("a URL like http://romm:8080")
     return text.rstrip("/")
+
+
+def redis_url(text: str, _: Warn) -> str:
+    try:
+        url = urlsplit(text)
+        place = {"redis": url.hostname, "rediss": url.hostname, "unix": url.path}.get(url.scheme)
+        good = bool(place) and url.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("a URL like redis://localhost:6379/0, rediss://user:password@host or unix:///path")
+    return text
+
+
+def socket_path(text: str, _: Warn) -> str:
+    """A path with a slash at both ends, which are supplied if missing."""
+    if not re.fullmatch(r"/?[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*/?", text):
+        raise ValueError("a path like /socket.io/")
+    return f"/{text.strip('/')}/"
+
+
+def sid_prefix(text: str, _: Warn) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
+        raise ValueError("up to 64 letters, digits, dots, hyphens and underscores")
+    return text
+
+
+def header_name(text: str, _: Warn) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", text):
+        raise ValueError("the name of an HTTP header, like X-Forwarded-User")
+    return text
 
 
 def origins(text: str, _: Warn) -> tuple[str, ...]:
@@ -147,6 +198,12 @@ def log_level(text: str, warn: Warn) -> str:
         warn("must be debug, info, warn, error or silent; taken as warn")
         return "warn"
     return word
+
+
+def allowlist_format(text: str, _: Warn) -> str:
+    if text.lower() not in ("string", "hash"):
+        raise ValueError("string or hash")
+    return text.lower()
 
 
 def upper(text: str, _: Warn) -> str:
