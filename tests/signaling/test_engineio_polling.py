@@ -231,7 +231,7 @@ async def test_a_large_backlog_goes_out_in_several_polls(autojump_clock: MockClo
 
 
 async def test_a_session_through_a_proxy_that_speaks_http_1_0(autojump_clock: MockClock) -> None:
-    """As RomM's nginx does: a connection for every request, and ``Connection: upgrade`` without ``Upgrade``."""
+    """As nginx does by default: one connection a request, ``Connection: upgrade`` without ``Upgrade``."""
     async with open_house(Echo()) as house:
 
         async def ask(method: str, target: str, body: bytes = b"") -> bytes:
