@@ -57,7 +57,8 @@ _FORMS: Final = [
     (
         "refused",
         re.compile(
-            _ONE + r" connects(?: as (?P<what>[a-z]\w*))?(?: with (?P<with>.+?))? and is refused (?P<text>.+)"
+            _ONE
+            + r" connects(?: as (?P<what>[a-z]\w*))?(?: with (?P<with>.+?))?\s+and is refused (?P<text>.+)"
         ),
     ),
     ("connect", re.compile(_ONE + r" connects(?: as (?P<what>[a-z]\w*))?(?: with (?P<text>.+))?")),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import trio
+from trio_websocket import ConnectionClosed
 
 from tests.conversations.client import Client, Heard, Refusal
 from tests.conversations.script import Script, Step
@@ -31,6 +33,8 @@ MAX_LINE: Final = 300
 """Characters of a message in a report."""
 MAX_LINES: Final = 8
 """Messages of one client in a report."""
+
+_REQUEST = re.compile(r"(?P<target>\S+)(?P<body>\s.*?)??(?:\swith (?P<headers>\{.*))?", re.DOTALL)
 
 
 class Difference(AssertionError):
@@ -129,8 +133,11 @@ class Stage:
         """Leave nothing behind for the next conversation."""
         for client in self._clients.values():
             if not client.ended:
-                await client.emit("leave-room", [])
-                await client.probe()
+                try:
+                    await client.emit("leave-room", [])
+                    await client.probe()
+                except ConnectionClosed:
+                    continue
                 await client.disconnect()
 
     def _report(self, step: Step, problem: str) -> str:
@@ -167,14 +174,13 @@ class Stage:
 
     async def _connect(self, step: Step) -> None:
         [name] = step.who
-        user = await self._world.user(step.what or name)
+        user = self._users[name] = await self._world.user(step.what or name)
         options = plain(self._value(step.text)) if step.text else {"auth": {"token": user.token}}
         try:
             with trio.fail_after(self._patience):
                 client = await Client.open(self._nursery, self._world.daemon.port, **options)
         except Refusal as refusal:
             raise Difference(f"refused: {show(refusal.args[0])}") from None
-        self._users[name] = user
         client.room_list = self._room_list
         self._clients[name] = client
 
@@ -352,16 +358,15 @@ class Stage:
 
     async def _request(self, step: Step) -> None:
         [name] = step.who
-        target, _, rest = step.text.partition(" ")
-        target = plain(self._value(json.dumps(target)))
+        parts = _REQUEST.fullmatch(step.text)
+        assert parts is not None
+        target = plain(self._value(json.dumps(parts["target"])))
         headers: dict[str, str] = {}
         if name != "nobody":
             user = self._users[name] = await self._world.user(name)
             headers = {"Authorization": f"Bearer {user.token}", "Cookie": user.cookie}
-        rest, _, own = (" " + rest).rpartition(" with {") if " with {" in " " + rest else (rest, "", "")
-        if own:
-            headers |= plain(self._value("{" + own))
-        rest = rest.strip()
+        headers |= plain(self._value(parts["headers"] or "{}"))
+        rest = (parts["body"] or "").strip()
         body = None
         if rest.startswith("text "):
             body = rest.removeprefix("text ").encode()
@@ -370,7 +375,10 @@ class Stage:
             headers.setdefault("Content-Type", "application/json")
         port = self._world.daemon.port
         with trio.fail_after(self._patience):
-            self._answer = await trio.to_thread.run_sync(_ask, port, step.what, target, body, headers)
+            try:
+                self._answer = await trio.to_thread.run_sync(_ask, port, step.what, target, body, headers)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                raise Difference(f"no answer: {error!r}") from None
 
     async def _check_answer(self, step: Step) -> None:
         answer = self._answered()

@@ -47,3 +47,25 @@ def test_conversation(world: World, script: Script) -> None:
     found = trio.run(play, world, script)
     if found is not None:
         pytest.fail(str(found), pytrace=False)
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize(
+    ("text", "report"),
+    [
+        ("alice connects\nalice -> sfu-available {}\nalice <= [true]", "talk.txt:3: alice <= [true]"),
+        ("alice connects\nalice -> open-room {}\nalice <- users-updated {}", "alice heard <="),
+        ('alice connects\nalice -> open-room {}\nalice connects with {"auth":{}}', "refused:"),
+        ("alice connects\nalice -> open-room {}\nalice hears nothing", "talk.txt:3: alice hears nothing"),
+        ("alice connects\nalice -> open-room {}", "talk.txt:2: the end"),
+        ("alice connects\nalice <= [null]", "nothing was asked"),
+        ("bob <- x", "bob is not connected"),
+        ("alice GET /list\nanswer 404", "404 expected, not 200"),
+        ('alice GET /list\nanswer 200 {"a":1}', "'a' is missing"),
+        ("alice GET /list\nanswer header x-y: <any>", "there is no header"),
+        ("alice GET /list\nanswer no header content-type", "there is a header"),
+    ],
+)
+def test_a_difference_is_found(world: World, text: str, report: str) -> None:
+    found = trio.run(play, world, read_script(Path("talk.txt"), text))
+    assert report in str(found)
