@@ -79,7 +79,13 @@ class _Worker:
     client: WorkerClient | None = None
     ready: Ready | None = None
     routers: set[str] = field(default_factory=set)
+    transports: set[str] = field(default_factory=set)
     pid: int | None = None
+
+    @property
+    def load(self) -> int:
+        """Who is there counts, player or spectator; an empty room counts for one who is about to come."""
+        return len(self.transports) + len(self.routers)
 
 
 class MediaWorkers:
@@ -126,7 +132,7 @@ class MediaWorkers:
         candidates = [w for w in self._workers if w.client is not None]
         if not candidates:
             raise MediaError("worker not available")
-        worker = min(candidates, key=lambda w: (len(w.routers), w.index))
+        worker = min(candidates, key=lambda w: (w.load, w.index))
         worker.routers.add(router_id)
         self._routers[router_id] = worker
         try:
@@ -149,6 +155,7 @@ class MediaWorkers:
             raise MediaError("no such room")
         transport_id = str(uuid.uuid4())
         self._transports[transport_id] = (router_id, worker)
+        worker.transports.add(transport_id)
         try:
             info: JsonObject = await self._call(worker, CreateTransport(router_id, transport_id))
         except BaseException:
@@ -269,7 +276,9 @@ class MediaWorkers:
             self._forget_transport(transport_id)
 
     def _forget_transport(self, transport_id: str) -> None:
-        self._transports.pop(transport_id, None)
+        entry = self._transports.pop(transport_id, None)
+        if entry is not None:
+            entry[1].transports.discard(transport_id)
         for producer_id in [p for p, (t, _) in self._producers.items() if t == transport_id]:
             del self._producers[producer_id]
 

@@ -197,6 +197,27 @@ async def test_a_room_that_many_want_at_once_is_made_once() -> None:
         assert sum(len(worker.transports) for worker in await media.stats()) == 20
 
 
+@pytest.mark.contract("D76", "D78")
+async def test_rooms_go_where_the_fewest_are_whoever_they_are() -> None:
+    async with running(2) as (media, _):
+        crowd = []
+        for _ in range(3):  # everyone who comes in asks for the room
+            await media.create_router("big")
+            crowd.append((await media.create_transport("big"))["id"])
+        for number in range(3):
+            await media.create_router(f"small {number}")
+            await media.create_transport(f"small {number}")
+        assert [worker.load for worker in media._workers] == [6, 4], "big and the third; two small ones"
+        for transport_id in crowd:
+            await media.close_transport(transport_id)
+            await media.close_transport(transport_id)
+        await media.close_router("big")
+        await media.close_router("big")
+        assert [worker.load for worker in media._workers] == [2, 4]
+        await media.create_router("next")
+        assert media._routers["next"].index == 0
+
+
 async def test_who_gives_up_waiting_for_a_room_leaves_it_to_the_others() -> None:
     async with running(1) as (media, _):
         with trio.move_on_after(0):
