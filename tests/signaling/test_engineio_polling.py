@@ -249,3 +249,12 @@ async def test_a_session_through_a_proxy_that_speaks_http_1_0(autojump_clock: Mo
         assert await ask("POST", target, b'421["x",1]') == b"ok"
         assert await ask("GET", target) == b'431[1]\x1e42["x",1]'
         assert await ask("GET", target) == b"2"
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "HEAD"])
+async def test_other_methods_leave_a_session_alone(autojump_clock: MockClock, method: str) -> None:
+    async with open_house(Echo()) as house:
+        poller = await house.connect_polling()
+        assert (await house.client().request(method, poller.target)).status == 400
+        await poller.post('42["still here"]')
+        assert (await poller.poll()).body == b'42["still here"]'
