@@ -31,7 +31,7 @@ def test_defaults_of_the_transport_are_the_defaults() -> None:
 def test_the_transport_gets_its_settings() -> None:
     settings = alone(
         SFU_SOCKET_PATH="/netplay/",
-        SFU_SID_PREFIX="one.",
+        NODE_ID="one",
         SFU_PING_INTERVAL_SECONDS="5",
         SFU_PING_TIMEOUT_SECONDS="4",
         SFU_CONNECT_TIMEOUT_SECONDS="3",

@@ -61,7 +61,8 @@ whoever is on a trusted network can claim any address.
 ## Registry
 
 Behind RomM give each node a `PUBLIC_URL` and a `NODE_ID` of its own; where they are left out, the start
-warns.
+warns. Ids of Engine.IO sessions begin with a `NODE_ID` that is set, and a dot, so that a balancer in front of
+several nodes can send each session to the node that opened it.
 
 [[from public_url]]
 

@@ -273,6 +273,8 @@ def _remarks(settings: Settings, origins: Mapping[str, str], environ: Mapping[st
         remarks.append(f"{origins['public_url']}: only this machine can reach that address")
     if "node_id" not in origins:
         remarks.append("NODE_ID: not set; after a restart the registry's records look like another node's")
+    elif not settings.sid_prefix:
+        remarks.append(f"{origins['node_id']}: not only letters, digits, . - _, so no prefix for session ids")
     return remarks
 
 

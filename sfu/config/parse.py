@@ -157,12 +157,6 @@ def socket_path(text: str, _: Warn) -> str:
     return f"/{text.strip('/')}/"
 
 
-def sid_prefix(text: str, _: Warn) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
-        raise ValueError("up to 64 letters, digits, dots, hyphens and underscores")
-    return text
-
-
 def header_name(text: str, _: Warn) -> str:
     if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", text):
         raise ValueError("the name of an HTTP header, like X-Forwarded-User")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import secrets
 import uuid
 from typing import Final, Literal
@@ -38,6 +39,7 @@ PRIVATE_NETWORKS: Final[tuple[Network, ...]] = tuple(
 """Where a reverse proxy is usually found."""
 
 _TRANSPORT: Final = SignalingSettings()
+_URL_SAFE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Settings(SettingsModel):
@@ -155,12 +157,6 @@ class Settings(SettingsModel):
         ge=1000,
         le=100_000_000,
         about="Longest message taken from a client.",
-    )
-    sid_prefix: str = setting(
-        "SFU_SID_PREFIX",
-        parse=parse.sid_prefix,
-        default="",
-        about="What session ids begin with, for a balancer that keeps long-polling clients to their node.",
     )
 
     # Registry
@@ -361,6 +357,15 @@ class Settings(SettingsModel):
     def announced_ip(self) -> str | None:
         """The one that ``/ice`` reports."""
         return self.announced_ips[0] if self.announced_ips else None
+
+    @property
+    def sid_prefix(self) -> str:
+        """What session ids begin with, so that a balancer can tell by them whose they are: ``NODE_ID.``
+
+        Empty where no name was given, or none that fits into a URL as it is.
+        """
+        given = "node_id" in self.model_fields_set and _URL_SAFE.fullmatch(self.node_id)
+        return f"{self.node_id}." if given else ""
 
     @property
     def registry_refresh_seconds(self) -> float:

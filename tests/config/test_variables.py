@@ -64,7 +64,6 @@ ROWS: list[tuple[tuple[str, ...], Any, dict[str, Any]]] = [
     (("SFU_PING_TIMEOUT_SECONDS",), 20.0, {"5": 5.0, "0.5": 0.5}),
     (("SFU_CONNECT_TIMEOUT_SECONDS",), 45.0, {"5": 5.0, "0.5": 0.5}),
     (("SFU_MAX_PAYLOAD_BYTES",), 1_000_000, {"100000": 100_000}),
-    (("SFU_SID_PREFIX",), "", {"one.": "one."}),
     (("SFU_ROOM_REDIRECT",), True, {"0": False, "x": True}),
     (
         ("SFU_VIDEO_CODECS",),
@@ -125,6 +124,14 @@ def test_node_id_is_random() -> None:
         r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", values.node_id
     )
     assert values.node_id != settings().node_id
+
+
+@pytest.mark.parametrize(
+    ("node_id", "prefix"), [("a", "a."), ("node-1_b.c", "node-1_b.c."), ("", ""), ("a/b", ""), ("ä", "")]
+)
+def test_session_ids_begin_with_a_name_that_was_given(node_id: str, prefix: str) -> None:
+    assert settings(NODE_ID=node_id).sid_prefix == prefix
+    assert any(warning.startswith("NODE_ID: ") for warning in warnings(NODE_ID=node_id)) != bool(prefix)
 
 
 def test_defaults_of_ice_and_transport() -> None:
@@ -319,7 +326,6 @@ def test_log_level_falls_back_with_a_warning(text: str, warned: int) -> None:
         ("SFU_SOCKET_PATH", "/", "a path like /socket.io/"),
         ("SFU_SOCKET_PATH", "/a//b/", "a path like /socket.io/"),
         ("SFU_SOCKET_PATH", "/a?b/", "a path like /socket.io/"),
-        ("SFU_SID_PREFIX", "a/b", "letters, digits"),
     ],
 )
 @pytest.mark.contract("D6")
