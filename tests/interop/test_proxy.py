@@ -361,3 +361,29 @@ async def test_a_daemon_that_restarts_is_found_again() -> None:
             assert (await client.get("/list")).json() == {"door": "sfu"}
             assert (await client.get(target)).json()["message"] == "Session ID unknown"
             await open_session(client)
+
+
+async def test_sessions_outlive_a_reload_of_the_proxy() -> None:
+    async with (
+        open_front() as front,
+        open_websocket(front.nginx.port) as websocket,
+        open_client(front.nginx.port) as polls,
+    ):
+        await connect(websocket)
+        target = await open_session(polls)
+        answers: list[Answer] = []
+
+        async def poll() -> None:
+            answers.append(await polls.get(target))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(poll)
+            async with open_client(front.nginx.port) as posts:
+                assert (await posts.request("POST", target, b"3")).body == b"ok"  # by now the poll is held
+            front.nginx.reload()
+            await eventually(lambda: "gracefully shutting down" in front.nginx.error_log)
+            async with open_client(front.nginx.port) as posts:
+                assert (await posts.request("POST", target, b'42["event"]')).body == b"ok"
+        assert [answer.body for answer in answers] == [b'42["event"]']
+        await websocket.send('42["event"]')
+        assert await websocket.receive() == '42["event"]'

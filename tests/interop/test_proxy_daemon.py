@@ -12,6 +12,7 @@ import httpx
 import pytest
 import trio
 
+from tests.signaling.harness import POLLING
 from tests.support.daemon import Daemon, clean, running_daemon
 from tests.support.nginx import SITES, Nginx, one_node, running_nginx
 
@@ -80,3 +81,14 @@ def test_preflight(nginx: Nginx) -> None:
         assert answer.status_code == 204
         assert answer.headers["access-control-allow-headers"] == "authorization,content-type"
         assert "POST" in answer.headers["access-control-allow-methods"]
+
+
+def test_a_node_with_a_name_puts_it_into_its_sessions() -> None:
+    """What ``trio-sfu-nodes.conf`` goes by; ``test_proxy_nodes.py`` shows that it does."""
+    with running_daemon(variables={"NODE_ID": "a"}) as named, running_daemon() as nameless:
+        for daemon, prefix in ((named, "a."), (nameless, "")):
+            status, _, body = daemon.request("GET", POLLING)
+            assert status == 200
+            sid = json.loads(body[1:])["sid"]
+            assert sid.startswith(prefix)
+            assert len(sid) == len(prefix) + 20

@@ -68,6 +68,12 @@ class Nginx:
 
     port: int
     folder: Path
+    pid: int
+
+    def reload(self) -> None:
+        """Have it read its configuration again, as after a change or a new certificate: what it is doing is
+        for the old worker process to finish."""
+        os.kill(self.pid, signal.SIGHUP)
 
     @property
     def url(self) -> str:
@@ -172,7 +178,7 @@ def running_nginx(site: Path, changes: Mapping[str, str]) -> Iterator[Nginx]:
         with listener:
             process = subprocess.Popen(_command(folder), env=environment, pass_fds=[listener.fileno()])
         try:
-            yield Nginx(port, folder)
+            yield Nginx(port, folder, process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
             try:
