@@ -231,8 +231,7 @@ def test_romm(served_romm: list[RommServiceSettings]) -> None:
         *("romm", "--redis", "redis://redis/1", "--host", "127.0.0.2", "--port", "4"),
         *("--identity-header", "X-User", "--trusted-proxy", "10.0.0.2", "--trusted-proxy", "fd00::2"),
         *("--read-token-ttl", "60", "--write-token-ttl", "10", "--allowlist-format", "HASH"),
-        *("--log-level", "error"),
-        SFU_ALLOWED_ORIGINS="https://games.example",
+        *("--log-level", "error", "--allowed-origin", "https://games.example"),
         STUN_SERVERS="a",
         **SERVICE,
     )

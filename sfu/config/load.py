@@ -263,6 +263,8 @@ def _remarks(settings: Settings, origins: Mapping[str, str], environ: Mapping[st
         remarks.append("USE_WEBRTC_SERVER: has no effect, ports are per worker, from WEBRTC_PORT on")
     if settings.fanout_enabled:
         remarks.append("SFU_FANOUT_ENABLED: has no effect in this version")
+    if settings.debug_stats and settings.log_level != "debug":
+        remarks.append("SFU_DEBUG_STATS: has no effect without LOG_LEVEL=debug")
     if settings.standalone:
         if settings.romm_api_base_url:
             remarks.append(f"{origins['romm_api_base_url']}: not used with --standalone")

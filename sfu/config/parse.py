@@ -25,6 +25,8 @@ _NO: Final = frozenset({"0", "false", "no", "off"})
 
 
 def plain(text: str, _: Warn) -> str:
+    if not text.isprintable():  # nor encodable, where the environment was not UTF-8
+        raise ValueError("printable text")
     return text
 
 
@@ -124,7 +126,8 @@ def networks(text: str, _: Warn) -> tuple[Network, ...]:
         raise ValueError("addresses or networks like 127.0.0.1 10.0.0.0/8, or none") from None
 
 
-def base_url(text: str, _: Warn) -> str:
+def base_url(text: str, warn: Warn) -> str:
+    plain(text, warn)
     try:
         url = urlsplit(text)
         good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
@@ -138,7 +141,8 @@ def base_url(text: str, _: Warn) -> str:
     return text.rstrip("/")
 
 
-def redis_url(text: str, _: Warn) -> str:
+def redis_url(text: str, warn: Warn) -> str:
+    plain(text, warn)
     try:
         url = urlsplit(text)
         place = {"redis": url.hostname, "rediss": url.hostname, "unix": url.path}.get(url.scheme)
@@ -200,8 +204,8 @@ def allowlist_format(text: str, _: Warn) -> str:
     return text.lower()
 
 
-def upper(text: str, _: Warn) -> str:
-    return text.upper()
+def upper(text: str, warn: Warn) -> str:
+    return plain(text, warn).upper()
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -79,6 +79,9 @@ class RommSettings(SettingsModel):
     allowed_origins: tuple[str, ...] = setting(
         "SFU_ALLOWED_ORIGINS",
         parse=parse.origins,
+        flag="--allowed-origin",
+        metavar="ORIGIN",
+        many=True,
         default=(),
         about="Pages of other hosts that may get tokens for their users, or *.",
     )

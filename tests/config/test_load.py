@@ -106,6 +106,7 @@ def test_no_warning_without_reason() -> None:
         ("SFU_AUTH_JTI_KEY_PREFIX", "x", "no effect"),
         ("SFU_AUTH_CLOCK_SKEW_SECONDS", "x", "no effect"),
         ("SFU_FANOUT_ENABLED", "1", "no effect"),
+        ("SFU_DEBUG_STATS", "1", "no effect without LOG_LEVEL=debug"),
         pytest.param("DEBUG_LOG_PATH", "/x", "no effect", marks=pytest.mark.contract("D15")),
         ("SFU_STUN_SERVER", "x", "did you mean SFU_STUN_SERVERS?"),
         ("SFU_LIMIT_ROOM", "x", "did you mean SFU_LIMIT_ROOMS?"),
@@ -117,6 +118,10 @@ def test_warnings(variable: str, text: str, part: str) -> None:
     (warning,) = warnings(**{variable: text})
     assert warning.startswith(f"{variable}: ")
     assert part in warning
+
+
+def test_debug_stats_at_level_debug() -> None:
+    assert warnings(SFU_DEBUG_STATS="1", LOG_LEVEL="debug") == []
 
 
 def test_variables_of_others_are_no_typos() -> None:

@@ -74,6 +74,7 @@ def test_who_names_users_should_be_said_and_cannot_be_everyone() -> None:
 @pytest.mark.parametrize(
     ("variable", "text", "reason"),
     [
+        ("SFU_REDIS_URL", "redis://re\ndis", "printable text"),
         ("SFU_REDIS_URL", "redis", "a URL like redis://"),
         ("SFU_REDIS_URL", "http://redis", "a URL like redis://"),
         ("SFU_REDIS_URL", "redis://redis:99999", "a URL like redis://"),
