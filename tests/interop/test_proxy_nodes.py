@@ -101,7 +101,7 @@ async def test_a_session_survives_its_clients_change_of_address() -> None:
 
 async def test_going_by_address_alone_would_lose_it() -> None:
     """What the ids of sessions are needed for."""
-    by_address = {r"~^a\. trio_sfu_a; # NODE_ID=a": "", r"~^b\. trio_sfu_b;": "", r"~^c\. trio_sfu_c;": ""}
+    by_address = {f"~^{node}": f"~^not-{node}" for node in NODES}
     async with open_house(by_address) as house:
         _, target = await open_session(house, ADDRESSES[0])
         answers = {await post(house, target, b"3", address) for address in ADDRESSES}
