@@ -336,15 +336,15 @@ async def read_pings(front: Front, pings: int, transport: str) -> int:
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
-@pytest.mark.parametrize(("ping_interval", "expected"), [(0.5, 5), (8.0, 0)])
+@pytest.mark.parametrize(("ping_interval", "expected"), [(0.5, 7), (9.0, 0)])
 async def test_pings_keep_an_idle_session_through_the_proxy(
     transport: str, ping_interval: float, expected: int
 ) -> None:
-    """A proxy that waits for two seconds: pings in between keep a session for longer, otherwise it is cut."""
+    """A proxy that waits for three seconds: pings in between keep a session for longer, otherwise it is cut."""
     settings = SignalingSettings(ping_interval=ping_interval)
-    patience = {f"proxy_read_timeout {seconds('proxy_read_timeout'):.0f}s;": "proxy_read_timeout 2s;"}
+    patience = {f"proxy_read_timeout {seconds('proxy_read_timeout'):.0f}s;": "proxy_read_timeout 3s;"}
     async with open_front(settings=settings, changes=patience) as front:
-        assert await read_pings(front, 5, transport) == expected
+        assert await read_pings(front, 7, transport) == expected
 
 
 # --- when the daemon is not there -----------------------------------------------------------------

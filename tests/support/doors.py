@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import trio
 from trio_websocket import wrap_client_stream
@@ -15,6 +15,9 @@ from sfu.signaling.http import Mount, Request, Response, json_response
 from sfu.signaling.settings import SignalingSettings
 from tests.signaling.harness import WEBSOCKET, Client, Recorder, Ws
 from tests.support.daemon import HOST
+
+AT_ONCE = 0.01
+"""Seconds."""
 
 
 class CountingListener(trio.abc.Listener[trio.SocketStream]):
@@ -69,7 +72,8 @@ class Door:
 async def open_door(
     name: str, settings: SignalingSettings | None = None, *, port: int = 0
 ) -> AsyncIterator[Door]:
-    """A door for the length of a block; by default on a free port."""
+    """A door for the length of a block; by default on a free port. It shuts without waiting for pollers."""
+    settings = replace(settings or SignalingSettings(), close_timeout=AT_ONCE)
     [listener] = await trio.open_tcp_listeners(port, host=HOST)
     door = Door(name, CountingListener(listener))
 
