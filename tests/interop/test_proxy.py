@@ -340,7 +340,7 @@ async def read_pings(front: Front, pings: int, transport: str) -> int:
 async def test_pings_keep_an_idle_session_through_the_proxy(
     transport: str, ping_interval: float, expected: int
 ) -> None:
-    """A proxy that waits for three seconds: pings in between keep a session for longer, otherwise it is cut."""
+    """A proxy that waits three seconds: pings in between keep a session for longer, otherwise it is cut."""
     settings = SignalingSettings(ping_interval=ping_interval)
     patience = {f"proxy_read_timeout {seconds('proxy_read_timeout'):.0f}s;": "proxy_read_timeout 3s;"}
     async with open_front(settings=settings, changes=patience) as front:
