@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -15,6 +17,7 @@ from sfu.romm.identity import (
     clean_name_untrusted,
     name_key,
 )
+from sfu.romm.proxy_identity import MAX_USER_CHARS, ProxyIdentify
 
 LEASE = 60
 uids = st.sampled_from(["u1", "u2", "u3", "u4"])
@@ -125,3 +128,28 @@ def test_any_headers(cookie: str, origin: str, host: str) -> None:
         assert identity is not None
         assert identity.set_cookie is not None
         assert identity.set_cookie.isascii()
+
+
+PROXY = "192.0.2.7"
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["x-forwarded-user", "origin", "host", "x-forwarded-for", "cookie"]),
+        st.text(max_size=80) | st.binary(max_size=80).map(lambda raw: raw.decode("latin-1")),
+    ),
+    st.sampled_from([PROXY, "192.0.2.8", "", "::ffff:192.0.2.7"]) | st.text(max_size=20),
+)
+def test_any_header_of_a_proxy(headers: dict[str, str], remote: str) -> None:
+    identify = ProxyIdentify((ip_network(PROXY),))
+    try:
+        identity = identify.claim(Caller(headers, remote), None)
+    except IdentityRefused as refused:
+        assert refused.status == 403
+        assert remote in (PROXY, "::ffff:192.0.2.7")
+        return
+    if identity is None:
+        return
+    assert remote in (PROXY, "::ffff:192.0.2.7")
+    assert clean_name_untrusted(identity.sub, MAX_USER_CHARS) == identity.sub
+    assert "," not in identity.sub
