@@ -156,13 +156,17 @@ def joins(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """(a) and (b)."""
     for size in sorted({*options.sizes, options.joiners + PLAYERS}):
         with playground() as (daemon, crowd):
+            connecting = Span(daemon, crowd)
             clients = connect(crowd, size)
+            connecting.end()
             enter(crowd, "room", clients[:PLAYERS], options.rate)
             crowd.listen(1)
             span = Span(daemon, crowd)
             watch(crowd, "room", clients[PLAYERS:], options.rate)
             crowd.listen(1)  # room lists and maps that are paced
             span.end()
+        yield f"{size} sockets connect: node CPU each", f"{connecting.cpu / size * 1000:.2f} ms"
+        yield "  per second", f"{size / connecting.seconds:.0f}"
         count = len(span.delays)
         yield f"{count} spectators join a room of {PLAYERS}, {options.rate:g}/s: p50", span.delay(0.5)
         yield "  p99", span.delay(0.99)
@@ -179,10 +183,7 @@ def idle(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
         crowd.listen(options.seconds / 4)
         nobody.end()
         before = usage(daemon.pid)
-        began = time.perf_counter()
         connect(crowd, options.idle)
-        connected = usage(daemon.pid)
-        seconds = time.perf_counter() - began
         crowd.listen(2 * options.ping)
         span = Span(daemon, crowd)
         crowd.listen(options.seconds)
@@ -191,11 +192,9 @@ def idle(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     spent = span.cpu - nobody.cpu / nobody.seconds * span.seconds
     per_heartbeat = spent / max(1, span.heartbeats)
     yield (
-        f"{options.idle} sockets connect: node CPU each",
-        (f"{(connected.cpu - before.cpu) / options.idle * 1000:.2f} ms"),
+        f"{options.idle} idle sockets: node memory each (RSS)",
+        f"{(after.rss - before.rss) / options.idle / 1024:.1f} KiB",
     )
-    yield "  per second", f"{options.idle / seconds:.0f}"
-    yield "  node memory each (RSS)", f"{(after.rss - before.rss) / options.idle / 1024:.1f} KiB"
     yield "  node memory, all (RSS / PSS)", f"{after.rss / 2**20:.0f} / {after.pss / 2**20:.0f} MiB"
     yield (
         f"  node CPU per heartbeat (one each {options.ping:g} s, so as to see many)",
