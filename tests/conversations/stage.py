@@ -21,7 +21,7 @@ from tests.support.daemon import HOST, Daemon, stretched
 
 PATIENCE: Final = 5.0
 """Seconds that something expected may take."""
-PACE: Final = 0.3
+PACE: Final = 0.27
 """Seconds after which the server sends a user map, or a room list, at once again; its own figure is 0.25."""
 PACED: Final = ("users-updated", "rooms-updated")
 ROOM_LIST: Final = "rooms-updated"
