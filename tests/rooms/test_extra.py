@@ -26,12 +26,14 @@ def test_own_keys_are_kept_in_order_and_the_name_is_trimmed() -> None:
     ]
 
 
+@pytest.mark.contract("D20", "M20")
 def test_keys_of_the_server_are_dropped() -> None:
     forged = dict.fromkeys(SERVER_KEYS, True)
     extra = parse_extra_untrusted({"room_name": "R"} | forged)
     assert extra.fields == {"room_name": "R"}
 
 
+@pytest.mark.contract("D34")
 @pytest.mark.parametrize(
     ("fields", "wanted"),
     [
@@ -76,6 +78,7 @@ def test_what_is_not_plain_json_with_a_room_name_is_invalid(value: Any) -> None:
     assert refusal.value.error == "invalid"
 
 
+@pytest.mark.contract("D20")
 def test_the_number_of_keys_is_bounded() -> None:
     fields: dict[str, Any] = {"room_name": "R"} | {f"k{n}": n for n in range(DEFAULT_LIMITS.extra_keys - 1)}
     parse_extra_untrusted(fields)
@@ -83,6 +86,7 @@ def test_the_number_of_keys_is_bounded() -> None:
         parse_extra_untrusted(fields | {"more": 1})
 
 
+@pytest.mark.contract("D20")
 def test_the_depth_is_bounded_however_deep_it_gets() -> None:
     parse_extra_untrusted({"room_name": "R", "x": nested(DEFAULT_LIMITS.extra_depth - 1)})
     for depth in (DEFAULT_LIMITS.extra_depth, 100_000):
@@ -90,6 +94,7 @@ def test_the_depth_is_bounded_however_deep_it_gets() -> None:
             parse_extra_untrusted({"room_name": "R", "x": nested(depth)})
 
 
+@pytest.mark.contract("D20")
 def test_the_bytes_are_bounded_and_count_as_utf8() -> None:
     spare = DEFAULT_LIMITS.extra_bytes - 100
     parse_extra_untrusted({"room_name": "R", "x": "a" * spare})

@@ -27,6 +27,7 @@ def world() -> World:
 # Opening
 
 
+@pytest.mark.contract("D20", "M5")
 def test_opening_a_room_seats_the_host_in_slot_0(world: World) -> None:
     effects = world.open("ann", max_players=3, player_slot=2, custom=1, is_host=False, userid="zzz")
     row = {
@@ -65,6 +66,7 @@ def test_a_taken_name_is_refused(world: World) -> None:
     assert error(world.open("bob")) == "room exists"
 
 
+@pytest.mark.contract("D45")
 def test_a_lone_host_may_open_its_room_afresh(world: World) -> None:
     world.open("ann", max_players=2, password="pw")
     room = world.room()
@@ -74,6 +76,7 @@ def test_a_lone_host_may_open_its_room_afresh(world: World) -> None:
     assert room.members["id:ann"].ready is False
 
 
+@pytest.mark.contract("D45")
 def test_a_lone_host_takes_its_room_back_after_a_reload(world: World) -> None:
     world.open("ann")
     world.lose("ann")
@@ -86,6 +89,7 @@ def test_a_lone_host_takes_its_room_back_after_a_reload(world: World) -> None:
     assert len(world.rooms) == 1
 
 
+@pytest.mark.contract("D60")
 def test_a_lone_host_is_not_pushed_out_by_another_tab(world: World) -> None:
     world.open("ann")
     assert error(world.open("ann-2")) == "room exists"
@@ -93,6 +97,7 @@ def test_a_lone_host_is_not_pushed_out_by_another_tab(world: World) -> None:
     assert DropSocket("ann") in world.open("ann-2")
 
 
+@pytest.mark.contract("D17")
 def test_an_owner_who_lost_its_socket_reconnects_by_opening_again(world: World) -> None:
     world.open("ann", max_players=2, password="pw")
     world.join("bob", password="pw")
@@ -115,6 +120,7 @@ def test_the_number_of_rooms_is_bounded() -> None:
 # Joining
 
 
+@pytest.mark.contract("D24", "M3", "M27")
 def test_a_guest_joins(world: World) -> None:
     world.open("ann")
     world.sleep(1)
@@ -151,6 +157,7 @@ def test_an_unknown_room(world: World) -> None:
     assert error(world.join("bob")) == "no such room"
 
 
+@pytest.mark.contract("D58")
 @pytest.mark.parametrize("given", [None, "", "PW", 5, ["pw"], True])
 def test_a_password_is_asked_of_newcomers_only(world: World, given: Any) -> None:
     world.open("ann", password="pw")
@@ -160,6 +167,7 @@ def test_a_password_is_asked_of_newcomers_only(world: World, given: Any) -> None
     assert "users" in value(world.join("ann", password=given))
 
 
+@pytest.mark.contract("D32", "D36", "M12")
 def test_players_are_limited_and_spectators_are_not_in_their_way(world: World) -> None:
     world.open("ann", max_players=2)
     world.join("sue", player_slot=8)
@@ -173,6 +181,7 @@ def test_players_are_limited_and_spectators_are_not_in_their_way(world: World) -
     assert [row.get("is_spectator") for row in rows.values()] == [None, True, True, None, True]
 
 
+@pytest.mark.contract("D32")
 def test_spectators_have_a_cap_of_their_own() -> None:
     world = World(limits=RoomLimits(spectators=1))
     world.open("ann")
@@ -184,6 +193,7 @@ def test_spectators_have_a_cap_of_their_own() -> None:
     assert world.slots() == {"ann": 0, "sue": 8}
 
 
+@pytest.mark.contract("D33")
 def test_more_than_four_players(world: World) -> None:
     world.open("p0", max_players=8)
     for n in range(1, 8):
@@ -193,6 +203,7 @@ def test_more_than_four_players(world: World) -> None:
     assert error(world.join("late")) == "room full"
 
 
+@pytest.mark.contract("D35")
 def test_a_host_joins_its_own_room_and_moves_to_its_preferred_seat(world: World) -> None:
     world.open("ann")
     world.sleep(1)
@@ -208,6 +219,7 @@ def test_a_host_joins_its_own_room_and_moves_to_its_preferred_seat(world: World)
     assert world.slots() == {"ann": 3}
 
 
+@pytest.mark.contract("D35", "D54")
 def test_joining_again_keeps_state_but_takes_the_new_extra(world: World) -> None:
     world.open("ann", netplay_mode=1, rom_hash="h", core_type="c", metadata={"a": 1}, old=1)
     world.room().members["id:ann"].ready = True
@@ -217,6 +229,7 @@ def test_joining_again_keeps_state_but_takes_the_new_extra(world: World) -> None
     assert value(effects)["lobby_state"] == {"phase": "ready", "player_ready": {"id:ann": True}}
 
 
+@pytest.mark.contract("D55")
 def test_delay_sync_asks_players_for_the_same_game(world: World) -> None:
     world.open("ann", netplay_mode=1, rom_hash="h", core_type="c")
     assert error(world.join("bob"))["error"] == "delay_sync_requirements_not_met"
@@ -226,6 +239,7 @@ def test_delay_sync_asks_players_for_the_same_game(world: World) -> None:
     assert "users" in value(world.join("sue", player_slot=8))
 
 
+@pytest.mark.contract("D43")
 def test_a_socket_is_in_one_room(world: World) -> None:
     world.open("ann", "A")
     world.open("bob", "B")
@@ -242,6 +256,7 @@ def test_a_socket_is_in_one_room(world: World) -> None:
     assert ("room-player-left", {"userid": "id:bob"}) in heard(effects, "cat")
 
 
+@pytest.mark.contract("D44")
 def test_one_user_may_be_in_two_rooms_on_two_sockets(world: World) -> None:
     world.open("ann-1", "A")
     world.open("ann-2", "B")
@@ -250,9 +265,50 @@ def test_one_user_may_be_in_two_rooms_on_two_sockets(world: World) -> None:
     assert [room.name for room in world.rooms] == ["B"]
 
 
+@pytest.mark.contract("D44")
+def test_grace_is_kept_for_each_room_apart(world: World) -> None:
+    world.open("ann-1", "A")
+    world.open("ann-2", "B")
+    world.lose("ann-1")
+    world.sleep(30)
+    world.lose("ann-2")
+    world.join("ann-3", "A")
+    world.sleep(29)
+    assert {room.name: room.sockets() for room in world.rooms} == {"A": ("ann-3",), "B": ()}
+    world.sleep(2)
+    assert {room.name: room.sockets() for room in world.rooms} == {"A": ("ann-3",), "B": ()}
+    world.sleep(30)
+    assert [room.name for room in world.rooms] == ["A"]
+
+
+@pytest.mark.contract("D31")
+def test_a_room_of_spectators_lives_as_long_as_they_do(world: World) -> None:
+    world.open("ann")
+    world.join("sue", player_slot=8)
+    world.slot("ann", 8)
+    world.sleep(1)
+    assert world.sleep(3600) == []
+    assert world.slots() == {"ann": 8, "sue": 8}
+    world.leave("ann")
+    world.leave("sue")
+    assert len(world.rooms) == 0
+
+
+@pytest.mark.contract("D53")
+def test_a_refused_opening_leaves_nothing_behind() -> None:
+    world = World(limits=RoomLimits(rooms=2))
+    world.open("ann", "A")
+    world.open("bob", "B")
+    assert error(world.open("ann", "C")) == "too many rooms"
+    assert error(world.open("ann", "B")) == "room exists"
+    assert [room.name for room in world.rooms] == ["A", "B"]
+    assert world.slots("A") == {"ann": 0}
+
+
 # Leaving and ownership
 
 
+@pytest.mark.contract("M10")
 @pytest.mark.parametrize("name", ["R", None])
 def test_leaving(world: World, name: str | None) -> None:
     world.open("ann")
@@ -265,6 +321,7 @@ def test_leaving(world: World, name: str | None) -> None:
     assert world.rooms.room_of("bob") is None
 
 
+@pytest.mark.contract("D42")
 def test_leaving_what_one_is_not_in_changes_nothing(world: World) -> None:
     world.open("ann", "A")
     world.open("bob", "B")
@@ -290,6 +347,7 @@ def test_the_room_goes_with_its_last_member(world: World) -> None:
     assert world.room().id != room.id
 
 
+@pytest.mark.contract("D18")
 def test_ownership_goes_to_the_first_connected_player(world: World) -> None:
     world.open("ann")
     for name, slot in (("sue", 8), ("bob", 1), ("cat", 2)):
@@ -306,6 +364,7 @@ def test_ownership_goes_to_the_first_connected_player(world: World) -> None:
 # Losing the connection
 
 
+@pytest.mark.contract("D46", "D47")
 def test_a_lost_member_keeps_its_place_for_a_minute(world: World) -> None:
     world.open("ann")
     world.join("bob", player_slot=2)
@@ -323,6 +382,7 @@ def test_a_lost_member_keeps_its_place_for_a_minute(world: World) -> None:
     assert world.slots() == {"ann": 0}
 
 
+@pytest.mark.contract("D19")
 def test_ownership_is_kept_in_grace_and_goes_when_it_ends(world: World) -> None:
     world.open("ann")
     world.join("bob")
@@ -344,6 +404,7 @@ def test_a_room_of_lost_members_ends_with_the_grace(world: World) -> None:
     assert not any(isinstance(effect, Broadcast | UsersUpdated) for effect in effects)
 
 
+@pytest.mark.contract("D17", "D35")
 def test_coming_back_in_grace_keeps_seat_host_and_media_for_a_while(world: World) -> None:
     world.open("ann")
     world.join("bob")
@@ -396,6 +457,7 @@ def test_a_socket_that_is_nowhere_can_be_lost(world: World) -> None:
 # Two sockets of one user
 
 
+@pytest.mark.contract("D60")
 def test_a_healthy_socket_is_not_pushed_out(world: World) -> None:
     world.open("ann")
     for age in (0.0, 29.9, 30.0):
@@ -404,6 +466,7 @@ def test_a_healthy_socket_is_not_pushed_out(world: World) -> None:
     assert world.room().members["id:ann"].socket_id == "ann"
 
 
+@pytest.mark.contract("D52", "D60")
 def test_a_silent_socket_is_taken_over(world: World) -> None:
     world.open("ann")
     world.join("bob")
@@ -419,6 +482,7 @@ def test_a_silent_socket_is_taken_over(world: World) -> None:
     assert world.room().members["id:ann"].connected
 
 
+@pytest.mark.contract("D60")
 def test_takeover_can_be_forbidden_or_free() -> None:
     never, always = World(allow_takeover=False), World(takeover_grace=0.0)
     for world in (never, always):
@@ -439,6 +503,17 @@ def test_a_takeover_leaves_the_other_room_of_the_new_socket(world: World) -> Non
 # Slots
 
 
+def test_asking_for_the_slot_one_has_is_nobody_elses_affair(world: World) -> None:
+    world.open("ann")
+    world.join("bob")
+    world.sleep(1)
+    effects = world.slot("bob", 1)
+    own = ("player-slot-updated", {"playerId": "id:bob", "playerSlot": 1})
+    assert heard(effects, "bob") == [own, ("ack", None)]
+    assert heard(effects, "ann") == [("ack", None)]
+
+
+@pytest.mark.contract("M27")
 def test_changing_the_slot(world: World) -> None:
     world.open("ann")
     world.join("bob")
@@ -452,6 +527,7 @@ def test_changing_the_slot(world: World) -> None:
     assert world.slots() == {"ann": 0, "bob": 3}
 
 
+@pytest.mark.contract("D36", "M26")
 def test_between_watching_and_playing(world: World) -> None:
     world.open("ann", max_players=2)
     world.join("bob")
@@ -464,12 +540,14 @@ def test_between_watching_and_playing(world: World) -> None:
     assert world.slots() == {"ann": 0, "bob": 8, "sue": 1}
 
 
+@pytest.mark.contract("D37")
 @pytest.mark.parametrize("slot", [None, "1", 1.5, -1, 4, 9, True, [], {}])
 def test_a_bad_slot(world: World, slot: Any) -> None:
     world.open("ann")
     assert error(world.slot("ann", slot)) == "invalid slot"
 
 
+@pytest.mark.contract("D38")
 def test_only_members_change_slots(world: World) -> None:
     world.open("ann")
     world.open("bob", "B")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sfu.rooms import RoomLimits, RoomsUpdated
 from sfu.rooms.model import MAX_ROOMS_INTERVAL
 from sfu.rooms.room import FULL_MAP_MEMBERS
 from sfu.rooms.turn import ROOMS_INTERVAL
-from tests.support.rooms import World, events, users, value
+from tests.support.rooms import World, events, heard, users, value
 
 
 @pytest.fixture
@@ -76,9 +78,10 @@ def test_in_a_large_room_spectators_come_and_go_unheard_by_others(world: World) 
     assert "room-player-left" in events(world.leave("cat"), "s0")
 
 
-def crowd(world: World, size: int) -> None:
-    world.open("ann")
-    world.join("bob")
+def crowd(world: World, size: int, **extra: Any) -> None:
+    """A room with two players, Ann and Bob, and spectators ``s0`` and so on."""
+    world.open("ann", rom_hash="h", core_type="c", **extra)
+    world.join("bob", rom_hash="h", core_type="c")
     for n in range(size - 2):
         world.join(f"s{n}", player_slot=8)
     world.sleep(1)
@@ -116,6 +119,59 @@ def test_in_a_large_room_one_sees_players_and_oneself(world: World) -> None:
 
     effects = world.join("s3", player_slot=8, mood="new")
     assert users(effects[:1], "s3")["id:s3"]["mood"] == "new"
+    assert "users-updated" not in events(effects, "s1")
+
+
+@pytest.mark.contract("M27")
+def test_in_a_large_room_a_change_of_slot_costs_spectators_one_map(world: World) -> None:
+    crowd(world, FULL_MAP_MEMBERS + 1)
+    effects = world.slot("bob", 3)
+    assert events(effects, "s0") == ["users-updated", "ack", "rooms-updated"]
+    assert users(effects, "s0")["id:bob"]["player_slot"] == 3
+    slot_events = [payload for event, payload in heard(effects, "ann") if event == "player-slot-updated"]
+    assert slot_events == [
+        {"playerId": "id:bob", "playerSlot": 3},
+        {"playerId": "id:ann", "playerSlot": 0},
+    ]
+    world.sleep(1)
+    effects = world.slot("s0", 2)
+    assert events(effects, "s0")[:2] == ["player-slot-updated", "users-updated"]
+    assert events(effects, "ann")[:3] == ["player-slot-updated", "player-slot-updated", "users-updated"]
+    assert events(effects, "s1")[:1] == ["users-updated"]
+    world.sleep(1)
+    effects = world.slot("bob", 8)
+    assert ("player-slot-updated", {"playerId": "id:bob", "playerSlot": 8}) in heard(effects, "bob")
+    assert users(effects, "s1").keys() == {"id:ann", "id:s0", "id:s1"}
+
+
+def test_in_a_large_room_lobby_news_reach_spectators_by_the_map(world: World) -> None:
+    crowd(world, FULL_MAP_MEMBERS + 1, netplay_mode=1)
+    for name in ("ann", "bob"):
+        world.toggle(name)
+    world.sleep(1)
+    assert "prepare-start" in events(world.start("ann"), "s0")
+    effects = world.sleep(31)
+    assert users(effects, "s0")["id:bob"]["ready"] is False
+
+
+def test_in_a_large_room_without_players_everyone_hears_of_a_change_of_mode(world: World) -> None:
+    crowd(world, FULL_MAP_MEMBERS + 1)
+    for name in ("ann", "bob"):
+        world.slot(name, 8)
+    world.sleep(1)
+    effects = world.describe_room("ann", {"netplay_mode": 1})
+    assert users(effects, "s0")["id:s0"]["ready"] is False
+
+
+def test_in_a_large_room_a_spectator_hears_that_it_is_no_longer_the_host(world: World) -> None:
+    world.create("eve")
+    for n in range(FULL_MAP_MEMBERS + 1):
+        world.join(f"s{n}", player_slot=8)
+    world.sleep(1)
+    assert world.room().owner == "id:s0"
+    effects = world.join("eve", player_slot=8)
+    assert "is_host" not in users(effects, "s0")["id:s0"]
+    assert users(effects, "eve")["id:eve"]["is_host"] is True
     assert "users-updated" not in events(effects, "s1")
 
 

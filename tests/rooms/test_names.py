@@ -9,6 +9,7 @@ from sfu.rooms.limits import DEFAULT_LIMITS
 from sfu.rooms.names import Mode, Refused
 
 
+@pytest.mark.contract("D26")
 @pytest.mark.parametrize(
     ("given", "clean"), [("R1", "R1"), ("  a b\t", "a b"), ("ü😀", "ü😀"), ("x" * 64, "x" * 64)]
 )
@@ -16,6 +17,7 @@ def test_a_room_name_is_trimmed(given: str, clean: str) -> None:
     assert names.parse_room_name_untrusted(given) == clean
 
 
+@pytest.mark.contract("D26")
 @pytest.mark.parametrize(
     "given",
     [
@@ -46,12 +48,14 @@ def test_passwords_are_strings(given: Any, clean: str) -> None:
     assert names.parse_password_untrusted(given) == clean
 
 
+@pytest.mark.contract("D58")
 @pytest.mark.parametrize("given", [5, True, ["a"], "x" * (DEFAULT_LIMITS.password_length + 1)])
 def test_other_passwords_are_invalid(given: Any) -> None:
     with pytest.raises(Refused):
         names.parse_password_untrusted(given)
 
 
+@pytest.mark.contract("D58")
 @pytest.mark.parametrize(
     ("given", "same"),
     [
@@ -68,11 +72,13 @@ def test_only_the_same_string_is_the_password(given: Any, same: bool) -> None:
     assert names.same_password("pw", given) is same
 
 
+@pytest.mark.contract("D95")
 @pytest.mark.parametrize(("given", "clean"), [(None, 4), (1, 1), (8, 8), ("3", 3), (" 2 ", 2), (4.0, 4)])
 def test_a_capacity_is_a_whole_number_of_seats(given: Any, clean: int) -> None:
     assert names.parse_max_players_untrusted(given) == clean
 
 
+@pytest.mark.contract("D95")
 @pytest.mark.parametrize(
     "given", [0, 9, -1, 1.5, True, "", "x", "-1", "1.5", "²", "9" * 5000, [], {}, float("nan"), float("inf")]
 )
@@ -81,6 +87,7 @@ def test_other_capacities_are_invalid(given: Any) -> None:
         names.parse_max_players_untrusted(given)
 
 
+@pytest.mark.contract("D57")
 @pytest.mark.parametrize(
     ("given", "mode"),
     [

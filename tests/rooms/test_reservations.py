@@ -144,6 +144,8 @@ def test_the_creator_comes_and_owns_the_room(world: World, opening: bool) -> Non
     assert users(effects, "ann")["id:ann"]["is_host"] is True
     assert world.slots() == {"ann": 2}
     assert http_room(world)["current"] == 1, "nobody is counted twice"
+    world.sleep(FRESH_SECONDS)
+    assert world.rooms.get_timer() is None, "nobody is waited for"
     world.sleep(CREATOR_SECONDS)
     assert world.slots() == {"ann": 2}
     world.leave("ann")
@@ -265,6 +267,8 @@ def test_a_held_seat_is_for_its_user_and_counts_once(world: World) -> None:
     assert "users" in value(world.join("bob"))
     assert http_room(world)["current"] == 2
     assert world.room().reservations == set()
+    world.sleep(1)
+    assert world.rooms.get_timer() is None
     world.leave("bob")
     assert "users" in value(world.join("cat")), "used up"
 

@@ -47,6 +47,7 @@ def test_the_game_has_its_aliases(fields: dict[str, Any], game: dict[str, Any]) 
     assert {name: value for name, value in settings(**fields).game().items() if value is not None} == game
 
 
+@pytest.mark.contract("D56", "M13")
 @pytest.mark.parametrize(("given", "kept"), [(0, 0), (1, 1), (False, 0), (None, 1), ("x", 1), (2, 2)])
 def test_spectator_mode_0_stays_0(given: Any, kept: int) -> None:
     assert settings(spectator_mode=given).spectator_mode == kept

@@ -7,6 +7,7 @@ from sfu.rooms.names import Refused
 from sfu.rooms.slots import SPECTATOR
 
 
+@pytest.mark.contract("D34")
 @pytest.mark.parametrize(
     ("wanted", "taken", "slot"),
     [
@@ -31,6 +32,7 @@ def test_a_newcomer_finds_a_full_room_full() -> None:
         slots.seat_newcomer(1, {0}, 3, full=True)
 
 
+@pytest.mark.contract("D35")
 @pytest.mark.parametrize(
     ("held", "wanted", "slot"),
     [(0, 2, 2), (0, 1, 0), (0, None, 0), (0, 9, 0), (0, 8, 8), (8, 1, 8), (8, 0, 0), (8, None, 8)],
@@ -46,6 +48,7 @@ def test_moving_to_a_free_seat_or_to_watch(held: int, wanted: int) -> None:
     assert slots.change_slot(held, wanted, {1}, 3, full=False) == wanted
 
 
+@pytest.mark.contract("D36", "D37", "M26")
 @pytest.mark.parametrize(
     ("held", "wanted", "taken", "error"),
     [
