@@ -54,20 +54,24 @@ class Signaling:
         self._waiting: dict[int, trio.MemorySendChannel[list[Any]]] = {}
         self.events: list[tuple[str, list[Any]]] = []
         """What the server sent unasked, oldest first."""
+        self.session = ""
+        """Engine.IO's id of it."""
         self.disconnected: str | None = None
         """How it ended: ``io server disconnect``, ``closed`` and the WebSocket's code, or ``lost``."""
         self.over = trio.Event()
 
-    async def open(self) -> None:
-        """The WebSocket's handshake."""
+    async def open(self, host: str = HOST) -> None:
+        """The WebSocket's handshake, with the name that the server goes by."""
         target = "/socket.io/?EIO=4&transport=websocket"
-        await self._stream.send_all(self._websocket.send(Request(host=HOST, target=target)))
+        await self._stream.send_all(self._websocket.send(Request(host=host, target=target)))
         accepted = await self._event()
         assert isinstance(accepted, AcceptConnection), accepted
 
     async def sign_in(self, token: str) -> None:
         """Take the Engine.IO open packet and connect the Socket.IO socket."""
-        assert (await self._message()).startswith("0{")
+        opening = await self._message()
+        assert opening.startswith("0{"), opening
+        self.session = json.loads(opening[1:])["sid"]
         await self.send("40" + json.dumps({"token": token}))
         answer = await self._message()
         assert answer.startswith("40{"), answer

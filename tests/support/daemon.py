@@ -52,35 +52,19 @@ class Ended:
     stderr: str
 
 
-class Daemon:
-    """One running daemon. Blocking; every call is short except :meth:`stop`."""
+class Program:
+    """A running program of ours that listens on a port and says so. Blocking; every call is short except
+    :meth:`stop`."""
 
     def __init__(
-        self,
-        *,
-        workers: int,
-        port: int,
-        media_port: int,
-        options: tuple[str, ...] = (),
-        variables: Mapping[str, str] | None = None,
+        self, subcommand: str, *options: str, port: int, variables: Mapping[str, str] | None = None
     ) -> None:
-        self.workers = workers
         self.port = port
-        self.media_port = media_port
-        """Of the first worker, UDP and TCP; the others follow."""
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
         self._stdout = ""
         self._ended: Ended | None = None
         self._process = subprocess.Popen(
-            command(
-                "--standalone",
-                *("--port", str(port)),
-                *("--webrtc-port", str(media_port)),
-                *("--workers", str(workers)),
-                *("--announced-ip", HOST),
-                *("--media-host", HOST),
-                *options,
-            ),
+            [str(EXECUTABLE), subcommand, "--port", str(port), *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -136,17 +120,6 @@ class Daemon:
                 response.read(),
             )
 
-    def mint(self, name: str) -> str:
-        """A guest's token."""
-        status, _, body = self.request("POST", "/api/sfu/token", {"name": name})
-        assert status == 200, body
-        return str(json.loads(body)["token"])
-
-    @property
-    def worker_pids(self) -> list[int]:
-        """Its child processes, oldest first."""
-        return children_of(self.pid)
-
     def send_signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
@@ -171,6 +144,45 @@ class Daemon:
         self._ended = Ended(self._process.returncode, seconds, self._stdout, stderr)
         self._stderr.close()
         return self._ended
+
+
+class Daemon(Program):
+    """One running daemon: a whole node, by default ``--standalone``."""
+
+    def __init__(
+        self,
+        *,
+        workers: int,
+        port: int,
+        media_port: int,
+        options: tuple[str, ...] = (),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self.workers = workers
+        self.media_port = media_port
+        """Of the first worker, UDP and TCP; the others follow."""
+        super().__init__(
+            "serve",
+            "--standalone",
+            *("--webrtc-port", str(media_port)),
+            *("--workers", str(workers)),
+            *("--announced-ip", HOST),
+            *("--media-host", HOST),
+            *options,
+            port=port,
+            variables=variables,
+        )
+
+    def mint(self, name: str) -> str:
+        """A guest's token."""
+        status, _, body = self.request("POST", "/api/sfu/token", {"name": name})
+        assert status == 200, body
+        return str(json.loads(body)["token"])
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """Its child processes, oldest first."""
+        return children_of(self.pid)
 
 
 def command(*options: str) -> list[str]:
