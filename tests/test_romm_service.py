@@ -18,6 +18,7 @@ import httpx
 import pytest
 import trio
 
+import tests.support.plain_asyncio  # noqa: F401 - a service with Redis loads trio-asyncio
 from sfu.romm.client import RommClient
 from sfu.romm.port import RommUnavailable, RoomRecord, RoomTaken, TokenRefused
 from sfu.romm_service import SHUTDOWN_TIMEOUT, RommServer, RommServiceError, RommServiceSettings, serve_romm

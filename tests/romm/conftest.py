@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-import trio_asyncio  # noqa: F401 - see below
 
+import tests.support.plain_asyncio  # noqa: F401 - these tests load trio-asyncio
 from tests.romm.worlds import MemoryWorld, RedisWorld, World
 from tests.support.redis_server import RedisServer, running_redis
-
-# Once trio-asyncio is imported, asyncio programs get its event loop. Those that other tests run in this
-# process are independent implementations, and shall keep Python's own.
-asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
 
 
 @pytest.fixture(scope="session")
