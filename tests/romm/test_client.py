@@ -7,7 +7,6 @@ import itertools
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -26,7 +25,6 @@ from tests.support.http_server import Request, Response, serve_http, serve_raw
 
 RECORD = RoomRecord("a room", 1, 4, True, "n", "https://n.example", {"netplay_mode": "arcade"})
 JSON = (("Content-Type", "application/json"),)
-CSRF_REFUSAL = Response(403, (("Content-Type", "text/plain"),), b"CSRF token verification failed")
 
 CALLS: dict[str, Callable[[Romm], Awaitable[object]]] = {
     "verify": lambda romm: romm.verify("a.b.c", consume=True),
@@ -97,6 +95,7 @@ async def test_names_survive_the_wire() -> None:
             assert record.room_name == name
 
 
+@pytest.mark.contract("D93")
 async def test_prefix_of_the_base_url_is_kept() -> None:
     seen = []
 
@@ -468,96 +467,6 @@ async def test_https_with_the_machines_authorities(
             else:
                 with pytest.raises(RommUnavailable, match="ConnectError"):
                     await romm.list_rooms()
-
-
-# CSRF (romm-api.md 1.9)
-
-
-class CsrfRomm:
-    """A RomM of the generation that demands CSRF tokens from daemons."""
-
-    def __init__(self, *cookies: str) -> None:
-        self.side = Side()
-        self.cookies = cookies
-        self.valid = {cookie.partition(";")[0].partition("=")[2] for cookie in cookies}
-        self.seen: list[str] = []
-
-    async def answer(self, request: Request) -> Response:
-        self.seen.append(f"{request.method} {request.target.rpartition('/')[2]}")
-        assert request.headers["x-romm-sfu-secret"] == SECRET
-        if request.method == "GET":
-            answer = await self.side.answer(request)
-            cookies = tuple(("Set-Cookie", cookie) for cookie in self.cookies)
-            return Response(answer.status, (*answer.headers, *cookies), answer.body)
-        token = request.headers.get("x-csrftoken")
-        exempt = request.target.endswith("/verify")
-        if not exempt and (token not in self.valid or request.headers["cookie"] != f"romm_csrftoken={token}"):
-            return CSRF_REFUSAL
-        return await self.side.answer(request)
-
-
-async def test_csrf_dance_once_per_process() -> None:
-    romm_side = CsrfRomm("other=1; Path=/", "romm_csrftoken=tok-1.x; Path=/; SameSite=lax")
-    async with serve_http(romm_side.answer) as url, RommClient(url, SECRET) as romm:
-        await romm.upsert_room(RECORD)
-        await romm.delete_room("a")
-        assert romm_side.seen == ["POST upsert", "GET list", "POST upsert", "POST delete"]
-        # The token goes stale: one more dance.
-        romm_side.seen.clear()
-        romm_side.valid = {"tok-2"}
-        romm_side.cookies = ("romm_csrftoken=tok-2",)
-        await romm.upsert_room(RECORD)
-        assert romm_side.seen == ["POST upsert", "GET list", "POST upsert"]
-
-
-async def test_csrf_dance_of_many_at_once() -> None:
-    romm_side = CsrfRomm("romm_csrftoken=tok")
-    async with serve_http(romm_side.answer) as url, RommClient(url, SECRET) as romm:
-        async with trio.open_nursery() as nursery:
-            for number in range(10):
-                record = RoomRecord(str(number), 0, 0, False, None, None, {})
-                nursery.start_soon(partial(romm.upsert_room, record))
-        assert romm_side.seen.count("GET list") == 1
-        assert len(await romm.list_rooms()) == 10
-
-
-@pytest.mark.parametrize(
-    "cookie",
-    [
-        "",
-        "other=1",
-        "romm_csrftoken=",
-        "romm_csrftoken=a b",
-        'romm_csrftoken="a"',
-        "romm_csrftoken=" + "x" * 1025,
-    ],
-)
-async def test_csrf_without_a_usable_cookie(cookie: str) -> None:
-    romm_side = CsrfRomm(*([cookie] if cookie else []))
-    romm_side.valid = set()
-    async with serve_http(romm_side.answer) as url, RommClient(url, SECRET) as romm:
-        with pytest.raises(RommUnavailable, match="CSRF"):
-            await romm.upsert_room(RECORD)
-        assert romm_side.seen == ["POST upsert", "GET list"]
-
-
-async def test_csrf_that_never_passes_is_unavailable() -> None:
-    romm_side = CsrfRomm("romm_csrftoken=tok")
-    romm_side.valid = set()
-    async with serve_http(romm_side.answer) as url, RommClient(url, SECRET) as romm:
-        with pytest.raises(RommUnavailable, match="CSRF"):
-            await romm.upsert_room(RECORD)
-        assert len(romm_side.seen) == 3
-
-
-@every_call
-async def test_csrf_refusal_is_no_verdict(call: Callable[[Romm], Awaitable[object]]) -> None:
-    async def handler(request: Request) -> Response:
-        return CSRF_REFUSAL
-
-    async with serve_http(handler) as url, RommClient(url, SECRET) as romm:
-        with pytest.raises(RommUnavailable):
-            await call(romm)
 
 
 async def test_cookies_other_than_csrf_are_not_kept() -> None:

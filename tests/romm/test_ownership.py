@@ -124,6 +124,7 @@ async def test_delete_by_a_node_of_nobodys_room(world: World) -> None:
     assert "a" in world.rooms()
 
 
+@pytest.mark.contract("D94")
 async def test_of_many_nodes_one_gets_the_name(world: World) -> None:
     side = world.side()
     got: list[str] = []
