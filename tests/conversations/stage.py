@@ -387,7 +387,9 @@ class Stage:
         shown = answer.body.decode(errors="replace")
         if answer.status != int(step.what):
             raise Difference(f"{step.what} expected, not {answer.status} {shown}")
-        if step.text:
+        if step.text.startswith("text "):
+            self._compare(self._value(step.text.removeprefix("text ")), shown)
+        elif step.text:
             try:
                 found = json.loads(answer.body)
             except ValueError:
