@@ -70,6 +70,10 @@ class Socket(Protocol):
         """``trio.current_time()`` of the last packet of any kind from this client, pongs included."""
         ...
 
+    async def is_alive(self, within: float) -> bool:
+        """Ping the client, and say whether anything at all comes from it within so many seconds."""
+        ...
+
     def emit(self, event: str, *args: object) -> None:
         """Queue an event. Never blocks, never fails; a client that does not drain its queue is closed.
 

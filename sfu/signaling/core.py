@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
@@ -50,6 +51,9 @@ from sfu.worker.port import (
 )
 
 log = structlog.get_logger(__name__)
+
+PROBE_TIMEOUT = 1.5
+"""Seconds for a client's link to show a sign of life when another one of the same user wants its place."""
 
 LISTING_BUDGET = 8_000_000
 """Bytes per second that room lists may take for all sockets together; beyond it they go out less often."""
@@ -231,17 +235,36 @@ class Core:
         """Whether the client is still connected and a member of this very room."""
         return self.is_here(client) and self.rooms.room_of(client.id) is room
 
-    def rival_seen(self, room_name: str, caller: Caller) -> float | None:
+    async def silent_rival(self, room_name: str, caller: Caller) -> str | None:
+        """Ask the other socket that holds the caller's entry for a sign of life. Its id if there is none.
+
+        Pings are far apart, so a link that is dead may have been heard of not long ago.
+        """
+        rival_id = self.rooms.rival(room_name, caller)
+        rival = self.clients.get(rival_id) if rival_id is not None else None
+        settings = self.settings
+        if rival is None or not settings.allow_takeover:
+            return None
+        if trio.current_time() - rival.socket.last_seen > settings.takeover_grace:
+            return None  # heard of so long ago that it need not be asked
+        return None if await rival.socket.is_alive(PROBE_TIMEOUT) else rival_id
+
+    def rival_seen(self, room_name: str, caller: Caller, silent: str | None = None) -> float | None:
         """When the other connected socket that holds the caller's entry was last heard of; None without one.
 
         One that is disconnected, only not yet dealt with, is dealt with here.
+
+        Args:
+            room_name: where.
+            caller: who wants its place.
+            silent: what :meth:`silent_rival` has found; it counts as never heard of.
         """
         rival_id = self.rooms.rival(room_name, caller)
         if rival_id is None:
             return None
         rival = self.clients.get(rival_id)
         if rival is not None and rival.socket.connected:
-            return rival.socket.last_seen
+            return -math.inf if rival_id == silent else rival.socket.last_seen
         self.do(LoseSocket(rival_id))
         return None
 

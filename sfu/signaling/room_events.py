@@ -33,12 +33,13 @@ async def open_room(core: Core, client: Client, payload: OpenRoomPayload, ack: A
     max_players = parse_max_players_untrusted(payload.max_players)
     password = parse_password_untrusted(payload.password, limits)
     name, caller = extra.room_name, client.caller
-    core.rooms.check_open(name, caller, core.rival_seen(name, caller), trio.current_time())
+    silent = await core.silent_rival(name, caller)
+    core.rooms.check_open(name, caller, core.rival_seen(name, caller, silent), trio.current_time())
     await _check_write_token(core, client, payload.token, name)
     try:
         async with core.claim(name, max_players=max_players, password=password):
             if core.is_here(client):
-                seen = core.rival_seen(name, caller)
+                seen = core.rival_seen(name, caller, silent)
                 core.do(OpenRoom(caller, extra, max_players, password, seen), ack)
     except RoomTaken:
         raise Refused("room exists") from None
@@ -53,8 +54,9 @@ async def join_room(core: Core, client: Client, payload: JoinRoomPayload, ack: A
             _send_elsewhere(core, client, record, ack)
             return
     await _check_write_token(core, client, payload.token, name)
+    silent = await core.silent_rival(name, caller)
     if core.is_here(client):
-        core.do(JoinRoom(caller, extra, payload.password, core.rival_seen(name, caller)), ack)
+        core.do(JoinRoom(caller, extra, payload.password, core.rival_seen(name, caller, silent)), ack)
 
 
 def _send_elsewhere(core: Core, client: Client, record: RoomRecord | None, ack: Ack) -> None:

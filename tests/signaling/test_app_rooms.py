@@ -295,17 +295,48 @@ async def test_a_second_tab_is_refused_while_the_first_shows_life(
 ) -> None:
     tab = await world.host("alice")
     second = await world.connect("alice")
-    await trio.sleep(25)
-    assert await second.call("join-room", {"extra": {"room_name": "R"}}) == ["userid in use"]
-    tab.last_seen = trio.current_time()  # a pong
-    await trio.sleep(25)
-    assert await second.call("join-room", {"extra": {"room_name": "R"}}) == ["userid in use"]
-    await trio.sleep(6)
+    for _ in range(3):
+        await trio.sleep(25)
+        assert await second.call("join-room", {"extra": {"room_name": "R"}}) == ["userid in use"]
+        assert await second.call("open-room", {"extra": {"room_name": "R"}}) == ["room exists"]
+    tab.silent = True  # out of reach, although it was heard of a moment ago
+    before = trio.current_time()
     await second.ask("join-room", {"extra": {"room_name": "R"}})
+    assert trio.current_time() - before == core.PROBE_TIMEOUT
     assert ("room-closed", {"room_name": "R", "reason": "taken over"}) in tab.take()
     assert not tab.connected
     await world.settle()
     assert world.rooms.room_of(second.id) is not None
+
+
+@pytest.mark.contract("D60")
+async def test_a_tab_that_was_silent_for_longer_than_the_window_is_not_asked(
+    autojump_clock: MockClock, world: AppWorld
+) -> None:
+    tab = await world.host("alice")
+    tab.silent = True
+    second = await world.connect("alice")
+    await trio.sleep(world.app._core.settings.takeover_grace + 1)
+    before = trio.current_time()
+    await second.ask("open-room", {"extra": {"room_name": "R"}})
+    assert trio.current_time() == before
+
+
+@pytest.mark.contract("D60")
+async def test_whoever_left_while_a_rival_was_asked_gets_nothing(
+    autojump_clock: MockClock, world: AppWorld
+) -> None:
+    tab = await world.host("alice")
+    tab.silent = True
+    second, third = await world.connect("alice"), await world.connect("alice")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(second.call, "join-room", {"extra": {"room_name": "R"}})
+        await trio.sleep(0.5)
+        nursery.start_soon(third.call, "join-room", {"extra": {"room_name": "R"}})
+        await trio.sleep(0.5)
+        await second.leave()
+    assert world.rooms.room_of(second.id) is None
+    assert world.rooms.room_of(third.id) is not None
 
 
 async def test_a_dead_connection_that_nobody_has_noticed_is_no_rival(

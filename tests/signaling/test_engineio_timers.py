@@ -200,3 +200,44 @@ async def test_last_seen_follows_every_packet(autojump_clock: MockClock) -> None
             await ws.send(packet)
             await trio.testing.wait_all_tasks_blocked()
             assert app.sockets[0].last_seen == trio.current_time()
+
+
+async def test_asking_for_a_sign_of_life(autojump_clock: MockClock) -> None:
+    app = Recorder()
+    async with open_house(app) as house, house.connected_websocket() as ws, trio.open_nursery() as nursery:
+        [socket] = app.sockets
+        answers: list[bool] = []
+
+        async def ask() -> None:
+            answers.append(await socket.is_alive(1.5))
+
+        for answer in ("3", '42["x"]'):
+            nursery.start_soon(ask)
+            nursery.start_soon(ask)
+            assert await ws.text() == "2"  # one ping for both
+            await trio.sleep(1.0)
+            await ws.send(answer)
+            await trio.testing.wait_all_tasks_blocked()
+        assert answers == [True] * 4
+        before = trio.current_time()
+        await ask()
+        assert not answers.pop()
+        assert trio.current_time() - before == 1.5
+        await ws.text()
+        nursery.start_soon(ask)
+        await ws.text()
+        await ws.send("41")
+        await ws.send("1")
+        await trio.testing.wait_all_tasks_blocked()
+        assert answers.pop() is True  # it was alive a moment ago
+        assert not await socket.is_alive(1.5)  # and now there is no link that could be
+
+
+async def test_a_poller_is_asked_for_a_sign_of_life_too(autojump_clock: MockClock) -> None:
+    app = Recorder()
+    async with open_house(app) as house, trio.open_nursery() as nursery:
+        poller = await house.connect_polling()
+        nursery.start_soon(app.sockets[0].is_alive, 1.5)
+        assert (await poller.poll()).body == b"2"
+        assert trio.current_time() == 0.0
+        await poller.post("3")

@@ -44,6 +44,8 @@ class MemorySocket:
         self.handshake = handshake
         self.connected = False
         self.last_seen = trio.current_time()
+        self.silent = False
+        """Its link is dead, and nobody has noticed."""
         self.received: list[tuple[Any, ...]] = []
         self._world = world
 
@@ -57,6 +59,13 @@ class MemorySocket:
 
     async def emit_with_ack(self, event: str, *args: object, timeout: float) -> Sequence[Any]:  # noqa: ASYNC109
         raise AssertionError("the application asks its clients nothing")
+
+    async def is_alive(self, within: float) -> bool:
+        if self.silent:
+            await trio.sleep(within)
+        elif self.connected:
+            self.last_seen = trio.current_time()
+        return self.connected and not self.silent
 
     def disconnect(self) -> None:
         if self.connected:

@@ -155,6 +155,8 @@ class Session:
         self._changed = trio.lowlevel.ParkingLot()
         """Unparked when there is something to send, or the link has changed."""
         self._pong = trio.Event()
+        self._sign_of_life: trio.Event | None = None
+        """Set by the next packet or the end, if somebody waits for it."""
         self._farewell: list[Frame] = []
         self._websocket_scope: trio.CancelScope | None = None
         self._handler: SessionHandler | None = None
@@ -193,6 +195,7 @@ class Session:
         self.lingers = reason in OUR_OWN and self._link is not Link.WEBSOCKET
         self.ended_at = trio.current_time()
         self._step(Step.CLOSE)
+        self._hear()
         self._forget(self)
         if not flush:
             self._outbox.clear()
@@ -201,6 +204,22 @@ class Session:
             self._websocket_scope.deadline = trio.current_time() + self._settings.close_timeout
         if self._handler is not None:
             self._handler.closed(reason)
+
+    async def is_alive(self, within: float) -> bool:
+        """Ping the client now, and say whether anything at all comes from it within so many seconds."""
+        if self._link is not Link.CLOSED and self._sign_of_life is None:
+            self._sign_of_life = trio.Event()
+            self.send([PING_FRAME], len(PING_FRAME))
+        with trio.move_on_after(within) as silence:
+            if self._sign_of_life is not None:
+                await self._sign_of_life.wait()
+        return self._link is not Link.CLOSED and not silence.cancelled_caught
+
+    def _hear(self) -> None:
+        """There is a sign of life, or there will be none."""
+        if self._sign_of_life is not None:
+            self._sign_of_life.set()
+            self._sign_of_life = None
 
     def _is(self, link: Link) -> bool:
         return self._link is link
@@ -245,6 +264,7 @@ class Session:
         if self._link is Link.CLOSED:
             return
         self.last_seen = trio.current_time()
+        self._hear()
         match packet.type:
             case PacketType.MESSAGE:
                 assert self._handler is not None

@@ -97,6 +97,10 @@ class ServerSocket:
         """See :class:`sfu.signaling.application.Socket`."""
         return self._session.last_seen
 
+    async def is_alive(self, within: float) -> bool:
+        """See :class:`sfu.signaling.application.Socket`."""
+        return await self._session.is_alive(within)
+
     # --- for the application ----------------------------------------------------------------------
 
     def emit(self, event: str, *args: object) -> None:
