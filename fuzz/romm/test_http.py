@@ -24,8 +24,22 @@ PATHS = [
     "/api/sfu/internal/rooms/delete",
     "/api/sfu/internal/rooms/resolve",
     "/api/sfu/internal/rooms/list",
+    "/api/sfu/internal/revoke",
 ]
-FIELDS = ["token_type", "name", "token", "consume", "room_name", "current", "max", "hasPassword", "nodeId"]
+FIELDS = [
+    "token_type",
+    "name",
+    "token",
+    "consume",
+    "room_name",
+    "current",
+    "max",
+    "hasPassword",
+    "nodeId",
+    "if_absent",
+    "force",
+    "sub",
+]
 
 bodies = (
     st.binary(max_size=100)
