@@ -299,8 +299,7 @@ for (const { way, strict = false, media } of WAYS) {
       for (const each of [host, player, spectator]) assert.deepEqual(each.complaints, []);
     });
 
-    // A poll that was held when the network went counts as a living link until the next ping, longer than anybody waits.
-    test("a player whose network drops is back by itself", { skip: strict }, async () => {
+    test("a player whose network drops is back by itself", async () => {
       await spectator.page.evaluate(() => window.trioSfu.session.media.restartIce());
       await spectator.page.waitForFunction(() => window.trioSfu.session.media.state === "connected");
       await spectator.context.setOffline(true);
