@@ -253,6 +253,7 @@ def app_settings(settings: Settings, announced: tuple[str, ...]) -> AppSettings:
         takeover_grace=float(settings.auth_takeover_grace_seconds),
         require_write_token=settings.require_write_token,
         room_redirect=settings.room_redirect,
+        list_own_producers=settings.list_own_producers,
         debug_routes=settings.debug_routes,
         limits=settings.signaling_limits,
         room_limits=settings.room_limits,

@@ -314,6 +314,12 @@ class Settings(SettingsModel):
         default=False,
         about="Refuse simulcast with other than two layers.",
     )
+    list_own_producers: bool = setting(
+        "SFU_LIST_OWN_PRODUCERS",
+        parse=parse.off_unless_on,
+        default=False,
+        about="Tell clients their own producers too when they ask for those of their room.",
+    )
     require_binary_data_channel: bool = setting(
         "SFU_REQUIRE_BINARY_DATA_CHANNEL",
         parse=parse.on_unless_off,
@@ -339,7 +345,10 @@ class Settings(SettingsModel):
         "SFU_DEBUG_ROUTES",
         parse=parse.off_unless_on,
         default=False,
-        about="Serve /debug/ to this machine alone: sockets, rooms and producers.",
+        about=(
+            "Serve /debug/ to this machine alone: sockets, rooms and producers. "
+            "Not behind a proxy on this machine that keeps client addresses to itself."
+        ),
     )
 
     ice_servers: tuple[IceServer, ...] = Field(

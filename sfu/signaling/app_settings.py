@@ -34,6 +34,8 @@ class AppSettings:
     """Where a write token is asked for: nowhere, to get into a room, or to connect at all."""
     room_redirect: bool = True
     """Whether who joins a room of another node is sent there; if not, there is no such room."""
+    list_own_producers: bool = False
+    """Whether lists of producers tell a client its own, as the original server does. None needs them."""
     debug_routes: bool = False
     """Whether ``/debug/*`` answers requests from this machine."""
     limits: SignalingLimits = field(default_factory=SignalingLimits)

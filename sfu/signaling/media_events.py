@@ -227,7 +227,8 @@ async def get_data_producers(core: Core, client: Client, _payload: None, ack: Ac
 def _others_producers(core: Core, client: Client, *, data: bool) -> Iterator[Producer]:
     """Producers of the other members, those in grace included, in the order of joining."""
     room: Room | None = core.rooms.room_of(client.id)
+    own_too = core.settings.list_own_producers
     for member in room.members.values() if room is not None else ():
-        if member.userid != client.caller.userid:
+        if own_too or member.userid != client.caller.userid:
             for socket_id in member.media_sockets:
                 yield from core.table.producers_of(socket_id, data=data)

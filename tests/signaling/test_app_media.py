@@ -185,6 +185,17 @@ async def test_a_producer_is_announced_before_its_ack(autojump_clock: MockClock,
     assert await eve.call("sfu-get-producers", {}) == [None, []]
 
 
+@pytest.mark.contract("M11")
+async def test_a_switch_lists_ones_own_producers_too(autojump_clock: MockClock) -> None:
+    async with open_world(list_own_producers=True) as world:
+        alice = await world.host("alice")
+        transport_id = await transport(alice)
+        video = await produce(alice, transport_id)
+        data = await produce_data(alice, transport_id)
+        assert [entry["id"] for entry in await alice.ask("sfu-get-producers", {})] == [video]
+        assert [entry["id"] for entry in await alice.ask("sfu-get-data-producers", {})] == [data]
+
+
 @pytest.mark.contract("M2")
 async def test_the_old_names_of_data_events_work(world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.guest("bob")
