@@ -46,6 +46,7 @@ ROWS: list[tuple[tuple[str, ...], Any, dict[str, Any]]] = [
     (("SFU_ENFORCE_VP9_SVC_MODE",), False, {"1": True, "x": False}),
     (("SFU_ENFORCE_2_LAYER_SIMULCAST",), False, {"1": True, "x": False}),
     (("SFU_REQUIRE_BINARY_DATA_CHANNEL",), True, {"0": False, "x": True}),
+    (("SFU_LIST_OWN_PRODUCERS",), False, {"1": True, "x": False}),
     (
         ("LOG_LEVEL",),
         "warn",
