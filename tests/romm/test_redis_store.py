@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 import redis
+import structlog.testing
 import trio
 import trio.testing
 
@@ -414,6 +415,23 @@ async def test_wrong_password(own_redis: RedisServer) -> None:
         assert "wrong" not in str(caught.value)
 
 
+async def test_rights_that_suffice(own_redis: RedisServer) -> None:
+    """Those that docs/romm.md names."""
+    commands = "get set del mget scan ping hset pexpire multi exec evalsha eval script exists type hgetall"
+    allowed = [f"+{command}" for command in commands.split()]
+    own_redis.raw.acl_setuser("sfu", enabled=True, passwords=["+pass"], keys=["sfu:*"], commands=allowed)
+    async with open_redis_store(own_redis.url.replace("//", "//sfu:pass@"), call_timeout=PATIENT) as store:
+        await store.ping()
+        side = Side(store=store)
+        assert (await side.verify(await side.token())).status == 200
+        await side.service.upsert_room(RoomRecord("a", 0, 0, False, "n", None, {}), if_absent=True)
+        assert list(await side.service.list_rooms()) == ["a"]
+        await side.service.delete_room("a", node_id="n")
+        await side.service.put(RoomRecord("a", 0, 0, False, None, None, {}))
+        await side.service.delete_room("a")
+        await side.service.revoke("ann")
+
+
 @asynccontextmanager
 async def _callers(side: Side, verdicts: Counter[str], wrong: list[str]) -> AsyncIterator[None]:
     """Verify and upsert without end, and write down what cannot be right."""
@@ -524,6 +542,14 @@ async def test_a_read_only_redis_still_verifies_read_tokens(own_redis: RedisServ
         side = Side(store=store)
         assert (await side.verify(await side.token("read"))).status == 200
         assert outcome(await side.mint({"token_type": "write"})) == (503, "store unavailable")
+
+
+async def test_an_error_of_no_call_ends_nothing() -> None:
+    async with open_redis_store("redis://127.0.0.1:1") as store:
+        with structlog.testing.capture_logs() as logs:
+            store._loop.call_exception_handler({"message": "lost", "exception": OSError("x")})
+    [line] = logs
+    assert (line["log_level"], line["message"], line["error"]) == ("warning", "lost", "OSError('x')")
 
 
 # The address
