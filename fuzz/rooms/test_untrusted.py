@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.rooms import Refused, parse_extra_untrusted
+from sfu.rooms import Broadcast, Refused, Rejected, UsersUpdated, parse_extra_untrusted
 from sfu.rooms.extra import SERVER_KEYS
 from sfu.rooms.limits import DEFAULT_LIMITS
 from sfu.rooms.names import (
@@ -20,6 +20,7 @@ from sfu.rooms.names import (
 )
 from sfu.rooms.settings import RoomSettings
 from sfu.rooms.slots import wanted_slot
+from tests.support.rooms import World
 
 LEAVES = (
     st.none()
@@ -78,3 +79,32 @@ def test_any_value_is_a_setting_or_refused(value: Any) -> None:
     parse_mode_untrusted(value)
     wanted_slot(value)
     same_password("pw", value)
+
+
+@given(VALUES | st.dictionaries(st.text(max_size=3), VALUES))
+def test_any_value_may_come_where_the_model_judges(value: Any) -> None:
+    world = World()
+    world.open("ann", netplay_mode=1, rom_hash="h", core_type="c", coreVersion="v")
+    world.join("bob", rom_hash="h", core_type="c")
+    world.ready("bob")
+    world.ready("ann")
+    world.start("ann")
+    for effects in (
+        world.join("bob", password=value),
+        world.reserve("cat", password=value),
+        world.describe_player("bob", value),
+        world.describe_room("ann", value),
+        world.chat("bob", value),
+        world.info("bob", value, value, value, mode=value),
+        world.at_frame("bob", value),
+    ):
+        for effect in effects:
+            match effect:
+                case Rejected(refusal):
+                    assert refusal
+                case Broadcast(_, _, payload):
+                    assert msgspec.json.decode(msgspec.json.encode(payload)) == payload
+                case UsersUpdated(_, shown, _):
+                    assert msgspec.json.decode(msgspec.json.encode(shown)) == shown
+    assert world.rooms.signal_target("ann", value, value) is None
+    msgspec.json.encode([world.rooms.listing(), world.rooms.http_room("R"), world.room().details()])

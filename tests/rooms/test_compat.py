@@ -21,6 +21,7 @@ def refusal(room: dict[str, Any], client: dict[str, Any]) -> Any:
 ROOM = {"rom_hash": "h", "core_type": "c"}
 
 
+@pytest.mark.contract("D55")
 @pytest.mark.parametrize(
     "client", [{"rom_hash": "x"}, {"core_type": "x"}, {"rom_hash": "h", "core_type": "x"}]
 )
@@ -70,6 +71,7 @@ def test_a_client_without_a_core() -> None:
     assert error["compatibilityIssues"] == ["Emulator core: room requires 'c', client has 'none'"]
 
 
+@pytest.mark.contract("M4")
 def test_the_same_game_fits_and_other_modes_do_not_ask() -> None:
     check_compatible(RoomSettings.from_extra({"netplay_mode": 1, **ROOM}, 4, ""), dict(ROOM))
     check_compatible(RoomSettings.from_extra(ROOM, 4, ""), {"rom_hash": "other"})

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sfu.rooms.extra import SERVER_KEYS, check_json_untrusted, parse_extra_untrusted
-from sfu.rooms.limits import DEFAULT_LIMITS
+from sfu.rooms.limits import DEFAULT_LIMITS, RoomLimits
 from sfu.rooms.names import Refused
 
 
@@ -110,3 +110,13 @@ def test_scalars_pass_the_check() -> None:
     values: list[Any] = [None, True, 0, -1.5, "x", [], {}]
     for value in values:
         check_json_untrusted(value, max_bytes=64, max_depth=1)
+
+
+def test_the_bounds_can_be_set() -> None:
+    limits = RoomLimits(room_name_length=2, extra_keys=2, extra_bytes=64, extra_depth=2)
+    assert parse_extra_untrusted({"room_name": "RR", "x": [1]}, limits).room_name == "RR"
+    for value in ({"room_name": "RRR"}, {"room_name": "R", "x": [[1]]}, {"room_name": "R", "x": "y" * 64}):
+        with pytest.raises(Refused):
+            parse_extra_untrusted(value, limits)
+    with pytest.raises(Refused):
+        parse_extra_untrusted({"room_name": "R", "x": 1, "y": 2}, limits)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sfu.rooms import names
-from sfu.rooms.limits import DEFAULT_LIMITS
+from sfu.rooms.limits import DEFAULT_LIMITS, RoomLimits
 from sfu.rooms.names import Mode, Refused
 
 
@@ -53,6 +53,15 @@ def test_passwords_are_strings(given: Any, clean: str) -> None:
 def test_other_passwords_are_invalid(given: Any) -> None:
     with pytest.raises(Refused):
         names.parse_password_untrusted(given)
+
+
+def test_lengths_can_be_set() -> None:
+    limits = RoomLimits(room_name_length=2, password_length=2)
+    assert names.parse_room_name_untrusted(" RR ", limits) == "RR"
+    assert names.parse_password_untrusted("pw", limits) == "pw"
+    for parse in (names.parse_room_name_untrusted, names.parse_password_untrusted):
+        with pytest.raises(Refused):
+            parse("abc", limits)
 
 
 @pytest.mark.contract("D58")

@@ -26,6 +26,11 @@ def test_delay_sync_starts_in_the_lobby() -> None:
     assert settings(room_phase={}).room_phase is Phase.RUNNING
 
 
+def test_nobody_starts_where_there_is_nobody_to_wait_for() -> None:
+    assert settings(netplay_mode=1, room_phase="prepare").room_phase is Phase.LOBBY
+    assert settings(room_phase="prepare").room_phase is Phase.RUNNING
+
+
 @pytest.mark.parametrize(
     ("fields", "game"),
     [
@@ -59,3 +64,35 @@ def test_spectator_mode_0_stays_0(given: Any, kept: int) -> None:
 )
 def test_a_game_id_is_a_number_or_text(given: Any, kept: Any) -> None:
     assert settings(game_id=given).game_id == kept
+
+
+@pytest.mark.contract("D39")
+@pytest.mark.parametrize(
+    ("fields", "changed"),
+    [
+        ({}, {}),
+        ({"rom_hash": "x"}, {"rom_hash": "x", "romHash": "x"}),
+        ({"romHash": "x"}, {"rom_hash": "x", "romHash": "x"}),
+        ({"romHash": None}, {"rom_hash": None, "romHash": None}),
+        ({"core_type": None, "coreId": "j"}, {"core_type": "j", "coreId": "j"}),
+        ({"core_type": None, "coreId": None, "system": None}, {"core_type": None, "coreId": None, "system": None}),
+        ({"system": 5, "rom_hash": "x" * (MAX_FIELD_LENGTH + 1)}, {}),
+    ],
+)  # fmt: skip
+def test_describing_a_game_again(fields: dict[str, Any], changed: dict[str, Any]) -> None:
+    room = settings(rom_hash="h", core_type="c", coreId="i", system="s")
+    before = room.game()
+    room.describe(fields)
+    assert room.game() == before | changed
+    assert (room.netplay_mode, room.max_players, room.password) == (Mode.LIVE_STREAM, 4, "")
+
+
+@pytest.mark.contract("D57")
+def test_changing_the_mode() -> None:
+    room = settings()
+    assert room.change_mode("delay_sync")
+    assert (room.netplay_mode, room.room_phase) == (Mode.DELAY_SYNC, Phase.LOBBY)
+    for same in (1, "delay_sync", None, "nonsense", True, [1]):
+        assert not room.change_mode(same)
+    assert room.change_mode(2)
+    assert (room.netplay_mode, room.room_phase) == (Mode.ARCADE, Phase.RUNNING)
