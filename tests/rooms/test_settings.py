@@ -75,7 +75,8 @@ def test_a_game_id_is_a_number_or_text(given: Any, kept: Any) -> None:
         ({"romHash": "x"}, {"rom_hash": "x", "romHash": "x"}),
         ({"romHash": None}, {"rom_hash": None, "romHash": None}),
         ({"core_type": None, "coreId": "j"}, {"core_type": "j", "coreId": "j"}),
-        ({"core_type": None, "coreId": None, "system": None}, {"core_type": None, "coreId": None, "system": None}),
+        ({"core_type": None, "coreId": None}, {"core_type": None, "coreId": None}),
+        ({"system": None}, {"system": None}),
         ({"system": 5, "rom_hash": "x" * (MAX_FIELD_LENGTH + 1)}, {}),
     ],
 )  # fmt: skip
