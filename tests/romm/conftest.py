@@ -24,6 +24,13 @@ def redis_server(shared_redis: RedisServer) -> RedisServer:
     return shared_redis
 
 
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """One to be killed, or set up otherwise."""
+    with running_redis() as server:
+        yield server
+
+
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.interop)])
 def store_server(request: pytest.FixtureRequest) -> RedisServer | None:
     """What the store is on: nothing, or a Redis."""

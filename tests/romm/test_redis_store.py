@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 import pytest
 import redis
-import structlog.testing
 import trio
 import trio.testing
 
-from sfu.romm.port import RommUnavailable, RoomRecord, TokenRefused
+from sfu.romm.port import RoomRecord
 from sfu.romm.redis_store import (
-    CALL_TIMEOUT,
-    MAX_CONNECTIONS,
-    MAX_WAITING,
     check_redis_url,
     open_redis_store,
 )
@@ -28,8 +21,7 @@ from sfu.romm.store import LISTED, MAX_ROOMS, StoreError, TokenRecord
 from tests.romm.support import EPOCH, Accounts, Clock, Side, User, json_of, outcome
 from tests.romm.test_http_tokens import claims_of, read_claims, signed
 from tests.romm.worlds import RedisWorld
-from tests.support.http_server import serve_raw
-from tests.support.redis_server import RedisServer, running_redis
+from tests.support.redis_server import RedisServer
 
 NOW = int(EPOCH)
 PATIENT = 60.0
@@ -40,13 +32,6 @@ PATIENT = 60.0
 async def redis_world(redis_server: RedisServer) -> AsyncIterator[RedisWorld]:
     async with RedisWorld.open(redis_server) as world:
         yield world
-
-
-@pytest.fixture
-def own_redis() -> Iterator[RedisServer]:
-    """One to be killed."""
-    with running_redis() as server:
-        yield server
 
 
 pytestmark = pytest.mark.interop
@@ -304,100 +289,7 @@ async def test_two_services_share_tokens_rooms_and_revocations(redis_server: Red
         assert outcome(await first.verify(token)) == (401, "token revoked")
 
 
-# Redis away
-
-
-async def test_no_redis_at_all() -> None:
-    async with open_redis_store("redis://127.0.0.1:1", call_timeout=PATIENT) as store:
-        with pytest.raises(StoreError, match="ConnectionError"):
-            await store.ping()
-        side = Side(store=store)
-        for response in (
-            await side.mint({"token_type": "write"}),
-            await side.verify(signed(read_claims())),
-            await side.verify(signed(read_claims(type="sfu:write", jti="j"))),
-            await side.internal("GET", "rooms/list"),
-            await side.internal("GET", "rooms/resolve?room=a"),
-            await side.internal("POST", "rooms/upsert", {"room_name": "a"}),
-            await side.internal("POST", "rooms/upsert", {"room_name": "a", "if_absent": True}),
-            await side.internal("POST", "rooms/delete", {"room_name": "a"}),
-            await side.internal("POST", "revoke", {"sub": "a"}),
-        ):
-            assert outcome(response) == (503, "store unavailable")
-        assert (await side.mint()).status == 200  # read tokens need no store
-        assert outcome(await side.verify("junk")) == (401, "invalid token")
-
-
-async def _silent(stream: trio.SocketStream) -> None:
-    while await stream.receive_some():
-        pass
-
-
-async def test_a_redis_that_does_not_answer_is_given_up() -> None:
-    assert CALL_TIMEOUT * 3 < 5.0  # the three calls of a verify, within what daemons wait
-    async with serve_raw(_silent) as url:
-        address = url.replace("http:", "redis:")
-        async with open_redis_store(address, call_timeout=0.05) as store:
-            for _ in range(MAX_CONNECTIONS + 1):
-                with pytest.raises(StoreError, match=re.escape("within 0.05 s")):
-                    await store.room("a")
-
-
-async def test_waiting_calls_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert MAX_WAITING == 1024
-    monkeypatch.setattr("sfu.romm.redis_store.MAX_WAITING", 3)
-    async with (
-        serve_raw(_silent) as url,
-        open_redis_store(url.replace("http:", "redis:"), call_timeout=PATIENT) as store,
-        trio.open_nursery() as nursery,
-    ):
-        for _ in range(3):
-            nursery.start_soon(store.room, "a")
-        await trio.testing.wait_all_tasks_blocked()
-        with pytest.raises(StoreError, match="too many"):
-            await store.room("a")
-        nursery.cancel_scope.cancel()
-
-
-async def test_connections_are_limited(redis_server: RedisServer) -> None:
-    async with open_redis_store(redis_server.url, call_timeout=PATIENT) as store:
-        async with trio.open_nursery() as nursery:
-            for _ in range(200):
-                nursery.start_soon(store.room, "a")
-        clients = redis_server.raw.info("clients")["connected_clients"]
-        assert 1 < clients <= MAX_CONNECTIONS + 1  # the test's own
-
-
-async def test_a_cancelled_call_leaves_no_answer_behind(redis_server: RedisServer) -> None:
-    """Else the next call on that connection would get the answer to the one before."""
-    redis_server.raw.mset({f"sfu:room:{number}": str(number) for number in range(20)})
-    async with open_redis_store(redis_server.url, call_timeout=PATIENT) as store:
-        for number in range(200):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(store.room, str(number % 20))
-                for _ in range(number % 30):
-                    await trio.lowlevel.checkpoint()
-                nursery.cancel_scope.cancel()
-            assert await store.room(str((number + 7) % 20)) == str((number + 7) % 20)
-
-
-@pytest.mark.parametrize(
-    "answer", [b"-LOADING Redis is loading\r\n", b"-OOM\r\n", b"$5\r\nab", b"HTTP/1.1 400\r\n\r\n"]
-)
-async def test_a_redis_that_answers_strangely(answer: bytes) -> None:
-    async def strange(stream: trio.SocketStream) -> None:
-        while await stream.receive_some():
-            await stream.send_all(answer)
-            if answer.startswith(b"$"):
-                return
-
-    async with (
-        serve_raw(strange) as url,
-        open_redis_store(url.replace("http:", "redis:"), call_timeout=0.2) as store,
-    ):
-        for call in (store.ping, partial(store.room, "a"), partial(store.consume_token, "j"), store.rooms):
-            with pytest.raises(StoreError):
-                await call()
+# Users of Redis, and its address
 
 
 async def test_wrong_password(own_redis: RedisServer) -> None:
@@ -430,129 +322,6 @@ async def test_rights_that_suffice(own_redis: RedisServer) -> None:
         await side.service.put(RoomRecord("a", 0, 0, False, None, None, {}))
         await side.service.delete_room("a")
         await side.service.revoke("ann")
-
-
-@asynccontextmanager
-async def _callers(side: Side, verdicts: Counter[str], wrong: list[str]) -> AsyncIterator[None]:
-    """Verify and upsert without end, and write down what cannot be right."""
-    listed = await side.token("read")
-    forged = signed(read_claims(), key=b"another key of thirty-two bytes.")
-    room = RoomRecord("mine", 1, 4, False, "n", "u", {})
-
-    async def verify(token: str, good: bool) -> None:
-        while True:
-            try:
-                verified = await side.service.verify(token, consume=True)
-            except TokenRefused as refused:
-                verdicts["refused"] += 1
-                await trio.lowlevel.checkpoint()
-                if good:
-                    wrong.append(str(refused))
-            except RommUnavailable:
-                verdicts["unavailable"] += 1
-                await trio.lowlevel.checkpoint()
-            else:
-                verdicts["verified"] += 1
-                if not good or verified.sub != "ann":
-                    wrong.append(f"verified {verified}")
-
-    async def once() -> None:
-        """Each write token passes once at most, and is refused only after that."""
-        while True:
-            try:
-                token = await side.token("write")
-            except AssertionError:
-                await trio.lowlevel.checkpoint()
-                continue
-            passed = 0
-            for _ in range(3):
-                try:
-                    await side.service.verify(token, consume=True)
-                    passed += 1
-                except (TokenRefused, RommUnavailable):
-                    pass
-            verdicts[f"passed {passed} times"] += 1
-            if passed > 1:
-                wrong.append("a write token passed twice")
-
-    async def register() -> None:
-        while True:
-            try:
-                await side.service.upsert_room(room)
-                found = await side.service.resolve_room("mine")
-            except RommUnavailable:
-                verdicts["registry unavailable"] += 1
-                await trio.lowlevel.checkpoint()
-            else:
-                verdicts["registered"] += 1
-                if found not in (room, None):  # None: the store was emptied between the two
-                    wrong.append(f"resolved {found}")
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(3):
-            nursery.start_soon(verify, listed, True)
-            nursery.start_soon(once)
-            nursery.start_soon(register)
-        nursery.start_soon(verify, forged, False)
-        yield
-        nursery.cancel_scope.cancel()
-
-
-async def test_redis_restarts_under_load(own_redis: RedisServer) -> None:
-    verdicts: Counter[str] = Counter()
-    wrong: list[str] = []
-
-    async def until(*kinds: str) -> None:
-        """Until each of these has happened twenty times more."""
-        for kind in kinds:
-            target = verdicts[kind] + 20
-            while verdicts[kind] < target:
-                await trio.lowlevel.checkpoint()
-
-    working = ("registered", "verified", "passed 1 times")
-    async with (
-        open_redis_store(own_redis.url, call_timeout=PATIENT) as store,
-        _callers(Side(store=store), verdicts, wrong),
-    ):
-        for _ in range(3):
-            await until(*working)
-            own_redis.kill()
-            await until("registry unavailable", "unavailable")
-            assert await trio.to_thread.run_sync(own_redis.start)
-        await until(*working)
-    assert not wrong
-    assert verdicts["refused"]
-
-
-async def test_the_first_call_after_a_restart_succeeds(own_redis: RedisServer) -> None:
-    async with open_redis_store(own_redis.url, call_timeout=PATIENT) as store:
-        async with trio.open_nursery() as nursery:
-            for _ in range(MAX_CONNECTIONS):
-                nursery.start_soon(store.ping)
-        own_redis.kill()
-        assert own_redis.start()
-        async with trio.open_nursery() as nursery:
-            for _ in range(MAX_CONNECTIONS):
-                nursery.start_soon(store.ping)
-
-
-async def test_a_read_only_redis_still_verifies_read_tokens(own_redis: RedisServer) -> None:
-    own_redis.raw.config_set("min-replicas-to-write", 1)
-    async with open_redis_store(own_redis.url, call_timeout=PATIENT) as store:
-        side = Side(store=store)
-        assert (await side.verify(await side.token("read"))).status == 200
-        assert outcome(await side.mint({"token_type": "write"})) == (503, "store unavailable")
-
-
-async def test_an_error_of_no_call_ends_nothing() -> None:
-    async with open_redis_store("redis://127.0.0.1:1") as store:
-        with structlog.testing.capture_logs() as logs:
-            store._loop.call_exception_handler({"message": "lost", "exception": OSError("x")})
-    [line] = logs
-    assert (line["log_level"], line["message"], line["error"]) == ("warning", "lost", "OSError('x')")
-
-
-# The address
 
 
 @pytest.mark.parametrize(
