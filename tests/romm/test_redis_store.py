@@ -1,4 +1,4 @@
-"""RomM's side on a real Redis: its keys and formats, races, and what happens while Redis is away."""
+"""RomM's side on a real Redis: its keys and formats, races, its users and addresses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import msgspec
 import pytest
 import redis
 import trio
-import trio.testing
 
 from sfu.romm.port import RoomRecord
 from sfu.romm.redis_store import (
