@@ -73,7 +73,7 @@ class CreateRoom:
     max_players: int
     password: str
     fields: Mapping[str, Json]
-    """What is said about the room, under the names that an ``extra`` has for it."""
+    """What is said about the room, cleaned like an ``extra`` and under the same names."""
 
 
 @dataclass(frozen=True, slots=True)
