@@ -69,13 +69,13 @@ async def resolve_room(core: Core, request: Request, _visitor: Visitor) -> Respo
     name = (request.query_one("room") or request.query_one("room_name") or "").strip()
     if not name:
         raise HttpError(400, "missing room query parameter")
-    settings = core.settings
-    if core.rooms.get(name) is not None:
-        return json_response({"room_name": name, "url": settings.public_url, "nodeId": settings.node_id})
     try:
-        record = await core.romm.resolve_room(name)
+        record = None if core.rooms.get(name) is not None else await core.registry.locate(name)
     except RommUnavailable:
         raise HttpError(503, "auth unavailable") from None
+    if core.rooms.get(name) is not None:
+        settings = core.settings
+        return json_response({"room_name": name, "url": settings.public_url, "nodeId": settings.node_id})
     if record is None:
         raise HttpError(404, "not found")
     return json_response({"room_name": record.room_name, "url": record.url, "nodeId": record.node_id})

@@ -108,21 +108,35 @@ class Registry:
                     self.changed(name)
 
     async def find(self, name: str) -> RoomRecord | None:
-        """The record of a room that another node has; None if there is none, as far as RomM can tell.
-
-        One that this node has left behind is deleted: the room it tells of is no more.
-        """
+        """The record of a room that another node has; None if there is none, as far as RomM can tell."""
         try:
-            record = await self._romm.resolve_room(name)
+            return await self.locate(name)
         except RommUnavailable as error:
             log.warning("room registry not asked", room=name, error=str(error))
             return None
-        if record is None or not self._is_own(record):
+
+    async def locate(self, name: str) -> RoomRecord | None:
+        """The record of a room that another node has; None if there is none.
+
+        One that this node has left behind is deleted: the room it tells of is no more.
+
+        Raises:
+            RommUnavailable: there is no way to tell.
+        """
+        record = await self._romm.resolve_room(name)
+        if record is None or not self.is_own(record.node_id, record.url):
             return record
         async with self._turn(name):
             if name not in self._claims and self._wanted(name) is None:
                 await self._delete(name, record.node_id)
         return None
+
+    def is_own(self, node_id: str | None, url: str | None) -> bool:
+        """Whether a record was written by this node, now or before it was restarted.
+
+        A URL that leads every machine to itself tells nothing.
+        """
+        return node_id == self._node_id or (url == self._url and not is_loopback_url(self._url))
 
     async def withdraw(self) -> None:
         """Delete all records that this node has written."""
@@ -140,10 +154,12 @@ class Registry:
             if self._wanted(name) is not None:
                 return
             known = await self._romm.resolve_room(name)
-            if known is not None and not self._is_own(known) and known.url:
-                raise RoomTaken("room exists")
-            if known is not None and self._is_own(known) and known.node_id != self._node_id:
-                await self._delete(name, known.node_id)
+            if known is not None:
+                own = self.is_own(known.node_id, known.url)
+                if known.url and not own:
+                    raise RoomTaken("room exists")
+                if own and known.node_id != self._node_id:
+                    await self._delete(name, known.node_id)
             self._published[name] = None
             try:
                 await self._romm.upsert_room(record, if_absent=True)
@@ -151,15 +167,6 @@ class Registry:
                 del self._published[name]
                 raise
             self._published[name] = record
-
-    def _is_own(self, record: RoomRecord) -> bool:
-        """Whether a record was written by this node, now or before it was restarted.
-
-        A URL that leads every machine to itself tells nothing.
-        """
-        if record.node_id == self._node_id:
-            return True
-        return record.url == self._url and not is_loopback_url(self._url)
 
     async def _push(self, name: str) -> None:
         try:

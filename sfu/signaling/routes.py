@@ -40,7 +40,7 @@ async def list_rooms(core: Core, _request: Request, _visitor: Visitor) -> Respon
     rooms: dict[str, Any] = {
         name: record
         for name, record in registered.items()
-        if record.get("nodeId") != own  # our own records may be out of date
+        if not core.registry.is_own(record.get("nodeId"), record.get("url"))  # those may be out of date
     }
     for room in core.rooms:
         if room.player_count or room.fresh:

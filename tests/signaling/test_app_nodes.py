@@ -347,6 +347,31 @@ async def test_resolving(autojump_clock: MockClock, world: AppWorld) -> None:
     assert {call[2] for call in world.romm.calls if call[0] == "verify" and call[1] == "t:bob"} == {False}
 
 
+@pytest.mark.contract("D90")
+@pytest.mark.parametrize("stale", [record("node-1", "http://old"), record("before", "http://here")])
+async def test_nobody_is_told_of_records_that_this_node_left_behind(
+    autojump_clock: MockClock, world: AppWorld, stale: RoomRecord
+) -> None:
+    bearer = {"authorization": "Bearer t:bob"}
+    world.romm.rooms["R"] = stale
+    assert body_of(await world.get("/list", [], bearer)) == (200, {})
+    query = [("room", "R")]
+    assert body_of(await world.get("/resolve", query, bearer)) == (404, {"error": "not found"})
+    assert world.romm.rooms == {}
+
+
+async def test_resolving_what_is_opened_meanwhile(
+    autojump_clock: MockClock, world: AppWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer_late(_: str) -> None:
+        monkeypatch.undo()
+        await world.host("ann")
+
+    monkeypatch.setattr(world.romm, "resolve_room", answer_late)
+    answer = await world.get("/resolve", [("room", "R")], {"authorization": "Bearer t:bob"})
+    assert body_of(answer) == (200, {"room_name": "R", "url": "http://here", "nodeId": "node-1"})
+
+
 @pytest.mark.contract("D7")
 async def test_resolving_while_romm_is_down(
     autojump_clock: MockClock, world: AppWorld, monkeypatch: pytest.MonkeyPatch
