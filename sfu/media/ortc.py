@@ -33,6 +33,8 @@ from sfu.rtp.extensions import ExtensionUri
 
 _MIME_TYPE = re.compile(r"(audio|video)/[\w.+-]{1,32}", re.ASCII | re.IGNORECASE)
 _SCALABILITY_MODE = re.compile(r"[LS]([1-9])T([1-9])")
+_PLAIN = re.compile(r"[ -~]{0,255}")
+"""What a viewer's client may copy into a line of its SDP: anything but the end of that line."""
 _PROFILE_LEVEL_ID = re.compile(r"[0-9a-fA-F]{6}")
 
 _H264_DEFAULT_PROFILE = "42001f"
@@ -94,6 +96,9 @@ def validate_rtp_parameters(kind: Kind, parameters: RtpParameters) -> RtpParamet
             raise OrtcError(f"invalid or repeated codec.payloadType {codec.payload_type}")
         if codec.clock_rate <= 0:
             raise OrtcError("invalid codec.clockRate")
+        texts = [*codec.parameters, *(v for v in codec.parameters.values() if isinstance(v, str))]
+        if not all(map(_PLAIN.fullmatch, texts)):
+            raise OrtcError("invalid codec.parameters")
         seen.add(codec.payload_type)
     for codec in filter(is_rtx, parameters.codecs):
         if not any(

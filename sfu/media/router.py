@@ -6,6 +6,7 @@ Everything in here is decision, made when something is created, closed or report
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -69,6 +70,8 @@ NEVER_PASSED_ON: Final = frozenset(
     }
 )
 """Header extensions that belong to one hop: read or written by us, never copied."""
+_CNAME: Final = re.compile(r"[!-~]{1,255}")
+"""A CNAME that viewers can put into SDP. Chromium, sending simulcast, knows none and says ``""``."""
 MAX_CAUSE: Final = 200
 """Characters that the log says about what a client sent."""
 STREAMS: Final = 1024
@@ -136,7 +139,8 @@ class Router:
         self._next_mapped_ssrc += len(mapping.encodings)
         if transport.cname is None:
             cname = parameters.rtcp.cname
-            transport.cname = cname if cname is not UNSET else self._random_bytes(4).hex()
+            named = cname is not UNSET and _CNAME.fullmatch(cname)
+            transport.cname = named.group() if named else self._random_bytes(4).hex()
         consumable = consumable_parameters(kind, parameters, self._capabilities, mapping, transport.cname)
         if old is not None:
             self.close_producer(old)

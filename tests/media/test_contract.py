@@ -271,6 +271,16 @@ def test_one_cname_for_all_of_a_transport() -> None:
     assert re.fullmatch("[0-9a-f]{8}", cname("nameless"))
 
 
+@pytest.mark.parametrize("cname", ["", "two words", "line\r\na=inactive", "naïve", "x" * 256])
+def test_a_cname_that_cannot_stand_in_sdp_is_replaced(cname: str) -> None:
+    # Chromium sends "" with simulcast; a viewer that is told so again makes SDP that its browser refuses.
+    world = World()
+    host_id, viewer_id = [world.join(connect=False)[0] for _ in range(2)]
+    world.core.produce(host_id, "p", "video", {**CHROME_VIDEO, "rtcp": {"cname": cname}}, world.now)
+    answer = world.core.consume(viewer_id, "c", "p", device_capabilities(), world.now)
+    assert re.fullmatch("[0-9a-f]{8}", answer["rtpParameters"]["rtcp"]["cname"])
+
+
 H265 = {"mimeType": "video/H265", "payloadType": 98, "clockRate": 90000}
 
 
@@ -282,6 +292,10 @@ H265 = {"mimeType": "video/H265", "payloadType": 98, "clockRate": 90000}
         (
             {"codecs": [{**CHROME_VIDEO["codecs"][0], "parameters": {"profile-id": 2}}]},
             "unsupported codec [mimeType:video/VP9, payloadType:98]",
+        ),
+        (
+            {"codecs": [{**CHROME_VIDEO["codecs"][0], "parameters": {"x": "1\r\na=inactive"}}]},
+            "invalid codec.parameters",
         ),
         ({}, "invalid parameters: Object missing required field `codecs`"),
     ],
