@@ -285,9 +285,8 @@ def close_old_media(turn: Turn, room: Room, member: Member, socket_id: str) -> N
 
 def leave_room(turn: Turn, command: LeaveRoom) -> None:
     place = turn.state.places.get(command.socket_id)
-    if command.room_name is not None and turn.state.room(command.room_name) is not (place and place[0]):
-        place = None
-    if place is None:
+    target = turn.state.room(command.room_name) if command.room_name is not None else None
+    if place is None or target not in (None, place[0]):
         raise Refused("not a member")
     _remove(turn, *place)
     turn.accept()
