@@ -6,30 +6,31 @@ process is gone within two seconds.
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import click
 import structlog
 import trio
 
 from sfu.addresses import announced_addresses
 from sfu.config import Settings
+from sfu.program import run_program
 from sfu.romm.client import RommClient
-from sfu.romm.http import PREFIX, RommHttp, RommRequest
+from sfu.romm.http import RommHttp
 from sfu.romm.identity import GuestIdentify
 from sfu.romm.port import Romm
 from sfu.romm.service import RommService
 from sfu.romm.store import MemoryStore
 from sfu.romm.tokens import Tokens
+from sfu.romm_service import romm_mount
 from sfu.signaling.app import SfuApplication
 from sfu.signaling.app_settings import AppSettings
 from sfu.signaling.frontdoor import serve_http
-from sfu.signaling.http import Mount, Request, Response, StaticFolder
+from sfu.signaling.http import Mount, StaticFolder
 from sfu.signaling.layer_policy import LayerPolicy
 from sfu.signaling.settings import SignalingSettings
 from sfu.worker.messages import Configure
@@ -50,36 +51,13 @@ class NodeError(Exception):
 
 def run(settings: Settings) -> None:
     """Run a node until it is told to stop. Ends the process with status 1 if it cannot start."""
-    try:
-        trio.run(_main, settings)
-    except* (NodeError, WorkerStartError) as group:
-        for error in _leaves(group):
-            click.echo(f"trio-sfu: {error}", err=True)
-        raise SystemExit(1) from None
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
-    return [error]
+    run_program("trio-sfu", (NodeError, WorkerStartError), partial(_main, settings))
 
 
 async def _main(settings: Settings) -> None:
     async with trio.open_nursery() as nursery:
-        await nursery.start(_stop_on_signal, nursery.cancel_scope)
         node = await nursery.start(serve, settings)
         node.announce()
-
-
-async def _stop_on_signal(
-    scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for number in signals:
-            log.info("stopping", signal=signal.Signals(number).name)
-            scope.cancel()
-            return
 
 
 class Node:
@@ -211,21 +189,7 @@ async def _open_romm(
     )
     secret_or_none = settings.romm_sfu_internal_secret
     http = RommHttp(service, secret_or_none.get_secret_value() if secret_or_none is not None else None)
-
-    async def handle(request: Request) -> Response:
-        response = await http.handle(
-            RommRequest(
-                method=request.method,
-                path=request.path,
-                query=request.query,
-                headers=request.headers,
-                body=request.body,
-                remote=request.remote,
-            )
-        )
-        return Response(response.status, response.headers, response.body)
-
-    yield service, [Mount(PREFIX, handle)], guests
+    yield service, [romm_mount(http)], guests
 
 
 def signaling_settings(settings: Settings) -> SignalingSettings:

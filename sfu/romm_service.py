@@ -6,18 +6,18 @@ their rooms, in Redis or in memory. With Redis there may be several of it, besid
 
 from __future__ import annotations
 
-import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
-import click
 import structlog
 import trio
 
+from sfu.program import run_program
 from sfu.romm.http import PREFIX, RommHttp, RommRequest
 from sfu.romm.proxy_identity import IDENTITY_HEADER, ProxyIdentify
 from sfu.romm.service import RommService
@@ -77,34 +77,14 @@ class RommServer:
 
 
 def run(settings: RommServiceSettings) -> None:
-    """Run the service until SIGTERM or Ctrl-C. Ends the process with status 1 if it cannot start."""
-    try:
-        trio.run(_main, settings)
-    except* RommServiceError as group:
-        click.echo(f"trio-sfu romm: {_first(group)}", err=True)
-        raise SystemExit(1) from None
-
-
-def _first(error: BaseException) -> BaseException:
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+    """Run the service until it is told to stop. Ends the process with status 1 if it cannot start."""
+    run_program("trio-sfu romm", (RommServiceError,), partial(_main, settings))
 
 
 async def _main(settings: RommServiceSettings) -> None:
     async with trio.open_nursery() as nursery:
-        await nursery.start(_stop_on_signal, nursery.cancel_scope)
         server: RommServer = await nursery.start(serve_romm, settings)
         print(_announcement(settings, server.port), flush=True)  # noqa: T201 - this is the program's output
-
-
-async def _stop_on_signal(
-    scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for number in signals:
-            log.info("stopping", signal=signal.Signals(number).name)
-            scope.cancel()
-            return
 
 
 def _announcement(settings: RommServiceSettings, port: int) -> str:
