@@ -225,9 +225,14 @@ class Clients(RuleBasedStateMachine):
     @rule(who=INSIDERS, room=OWN_ROOMS)
     def leave(self, who: int, room: str | None) -> None:
         socket = self.insider(who)
-        others = {m.socket_id for r in self.world.rooms for m in r.members.values()} - {socket}
+        user = self.world.caller(socket).userid
+        before = {(r.name, m.userid) for r in self.world.rooms for m in r.members.values()}
+        connected = set(self.state.places) - {socket}
         self.command(self.world.leave(socket, room))
-        assert others <= {m.socket_id for r in self.world.rooms for m in r.members.values()}
+        gone = before - {(r.name, m.userid) for r in self.world.rooms for m in r.members.values()}
+        assert len(gone) <= 1
+        assert {userid for _, userid in gone} <= {user}, "nobody leaves for another"
+        assert connected <= set(self.state.places), "nor for another tab"
 
     @rule(who=INSIDERS, room=OWN_ROOMS, slot=SLOTS)
     def change_slot(self, who: int, room: str | None, slot: Any) -> None:

@@ -50,7 +50,9 @@ class JoinRoom:
 
 @dataclass(frozen=True, slots=True)
 class LeaveRoom:
-    socket_id: str
+    """Give up one's place, also one that is kept while one is away."""
+
+    caller: Caller
     room_name: str | None = None
     """None: the room that the socket is in."""
 

@@ -284,9 +284,14 @@ def close_old_media(turn: Turn, room: Room, member: Member, socket_id: str) -> N
 
 
 def leave_room(turn: Turn, command: LeaveRoom) -> None:
-    place = turn.state.places.get(command.socket_id)
+    caller = command.caller
+    place = turn.state.places.get(caller.socket_id)
     target = turn.state.room(command.room_name) if command.room_name is not None else None
-    if place is None or target not in (None, place[0]):
+    if target is not None and (place is None or place[0] is not target):
+        # Clients reconnect without joining again, and then their user wants to leave. A live tab keeps its place.
+        absent = target.members.get(caller.userid)
+        place = (target, absent) if absent is not None and not absent.connected else None
+    if place is None:
         raise Refused("not a member")
     _remove(turn, *place)
     turn.accept()

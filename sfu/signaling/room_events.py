@@ -87,7 +87,7 @@ async def _check_write_token(core: Core, client: Client, token: object, room_nam
 
 async def leave_room(core: Core, client: Client, payload: LeaveRoomPayload, ack: Ack) -> None:
     name = payload.room_name.strip() if payload.room_name is not None else None
-    core.do(LeaveRoom(client.id, name), ack)
+    core.do(LeaveRoom(client.caller, name), ack)
 
 
 async def update_player_slot(core: Core, client: Client, payload: UpdatePlayerSlotPayload, ack: Ack) -> None:

@@ -333,6 +333,31 @@ def test_leaving_what_one_is_not_in_changes_nothing(world: World) -> None:
     assert world.slots("B") == {"bob": 0}
 
 
+def test_who_lost_the_connection_can_leave_from_a_new_one(world: World) -> None:
+    # The published client reconnects without joining again; what its user does next is press Leave.
+    world.open("ann")
+    world.join("bob")
+    world.lose("ann")
+    world.sleep(1)
+    assert error(world.leave("ann-2")) == "not a member", "without a name it could be any room"
+    effects = world.leave("ann-2", "R")
+    assert events(effects, "bob") == ["users-updated", "room-player-left", "ack", "rooms-updated"]
+    assert closed_media(effects) == ["ann"]
+    assert world.slots() == {"bob": 1}
+    assert world.room().owner == world.caller("bob").userid
+    assert error(world.leave("ann-2", "R")) == "not a member"
+
+
+def test_leaving_one_room_that_one_is_away_from_while_in_another(world: World) -> None:
+    world.open("ann", "A")
+    world.join("bob", "A")
+    world.lose("ann")
+    world.open("ann-2", "B")
+    world.leave("ann-2", "A")
+    assert world.slots("A") == {"bob": 1}
+    assert world.slots("B") == {"ann": 0}
+
+
 def test_the_room_goes_with_its_last_member(world: World) -> None:
     world.open("ann")
     room = world.room()

@@ -196,6 +196,19 @@ async def test_leaving_elsewhere_is_refused(autojump_clock: MockClock, world: Ap
     assert alice.take() == []
 
 
+async def test_leaving_after_a_reconnect_without_joining_again(
+    autojump_clock: MockClock, world: AppWorld
+) -> None:
+    alice, bob = await world.host("alice"), await world.guest("bob")
+    await bob.leave()
+    back = await world.connect("bob")
+    await world.settle()
+    alice.take()
+    assert await back.call("leave-room", {"roomName": "R", "reason": None}) == [None]
+    assert alice.events() == ["users-updated", "room-player-left", "rooms-updated"]
+    assert list(world.rooms.state_for(alice.id, "R")["users"]) == [alice.userid]
+
+
 @pytest.mark.contract("D18")
 async def test_the_owner_leaves(autojump_clock: MockClock, world: AppWorld) -> None:
     alice, bob = await world.host("alice"), await world.guest("bob")

@@ -84,7 +84,7 @@ class World:
         return self.rooms.handle(command, self.now)
 
     def leave(self, socket: str, room: str | None = None) -> list[Effect]:
-        return self.rooms.handle(LeaveRoom(socket, room), self.now)
+        return self.rooms.handle(LeaveRoom(self.caller(socket), room), self.now)
 
     def slot(self, socket: str, slot: Any, room: str = "R") -> list[Effect]:
         return self.rooms.handle(ChangeSlot(socket, room, wanted_slot(slot)), self.now)
