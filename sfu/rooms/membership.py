@@ -288,7 +288,7 @@ def leave_room(turn: Turn, command: LeaveRoom) -> None:
     place = turn.state.places.get(caller.socket_id)
     target = turn.state.room(command.room_name) if command.room_name is not None else None
     if target is not None and (place is None or place[0] is not target):
-        # Clients reconnect without joining again, and then their user wants to leave. A live tab keeps its place.
+        # Clients reconnect without joining again, and then their user wants to leave. Live tabs stay in.
         absent = target.members.get(caller.userid)
         place = (target, absent) if absent is not None and not absent.connected else None
     if place is None:
