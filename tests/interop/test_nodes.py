@@ -347,7 +347,7 @@ async def test_rooms_of_a_killed_node_are_forgotten(house: House) -> None:
     with pytest.raises(Refused, match="room exists"):
         await visitor.open("Doomed")
     left = redis.pttl("sfu:room:Doomed")
-    assert STORED - 1000 * stretched(2 * REFRESH) < left <= STORED
+    assert 0 < left <= STORED
     redis.pexpire("sfu:room:Doomed", 500)  # rather than to wait a minute
     await comes_true(lambda: house.is_at("Doomed", None, token))
     with pytest.raises(Refused, match="no such room"):

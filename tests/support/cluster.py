@@ -7,8 +7,9 @@ an nginx before the nodes, and one before all that, which knows the users by the
                        │        │
                        └── balancer ── a, b, c
 
-``python -m tests.support.cluster FOLDER`` does the same for tests in other languages: it serves a folder at
-the front as well, writes a line of JSON, and ends with its standard input.
+``python -m tests.support.cluster FOLDER`` does the same for tests in other languages. It serves a folder at
+the front as well, writes a line of JSON with the addresses, and ends with its standard input. A line of input
+like ``b`` stops a node; when it is gone, the line comes back.
 """
 
 from __future__ import annotations
@@ -183,11 +184,13 @@ def running_cluster(*, domain: str = DOMAIN, pages: Path | None = None) -> Itera
 
 
 def main() -> None:
-    """See the module's text. Nodes are at names that browsers know to be this machine."""
+    """See the module's text. The nodes have names that browsers know to be this machine."""
     with running_cluster(domain="localhost", pages=Path(sys.argv[1])) as cluster:
         nodes = {name: cluster.public_url(name) for name in NODES}
         print(json.dumps({"front": cluster.front.url, "nodes": nodes, "password": PASSWORD}), flush=True)
-        sys.stdin.read()
+        for line in sys.stdin:
+            cluster.stop_node(line.strip(), signal.SIGTERM)
+            print(line.strip(), flush=True)
         cluster.stop()
         assert clean(cluster.stderr)
 
