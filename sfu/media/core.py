@@ -403,8 +403,9 @@ class MediaCore:
             self.engine.add_repair(found.repairs.entry, found.ssrc)
             return
         router = self._routers[transport.router_id]
+        waiting = [c for c in found.producer.consumers.values() if c.entry is None]
         router.add_stream(found.producer, found.index, found.ssrc, None)
-        for consumer in found.producer.consumers.values():
+        for consumer in waiting:
             router.start(consumer, now)
         self._stir(transport)
         self._bookkeep(self.engine.inject(transport.wire.entry, plain, now), now)

@@ -306,9 +306,9 @@ class Router:
     def request_keyframe(self, consumer: Consumer, now: float, *, by_viewer: bool = False) -> None:
         """Ask the producer for a key frame on a consumer's behalf (one request under way at a time)."""
         producer = consumer.producer
-        if producer.kind != "video" or not producer.streams:
+        if producer.kind != "video" or consumer.entry is None:
             return
-        stream = producer.streams[-1]
+        stream = producer.transport.streams[consumer.entry.group.stream.ssrc]
         ask = stream.keyframes.request_by_viewer if by_viewer else stream.keyframes.request
         if ask(now):
             producer.transport.rtcp.request_keyframe(stream.entry.ssrc)

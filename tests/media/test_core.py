@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from struct import pack, unpack
+from typing import Any
 
 import pytest
 
@@ -458,15 +459,42 @@ def test_an_ssrc_in_use_is_refused() -> None:
         world.produce_video(host_id, "two", encodings=[{"ssrc": 5, "rtx": {"ssrc": RTX_SSRC}}])
 
 
-def test_a_stream_announced_by_rid_is_found_by_its_first_packet() -> None:
-    world = World()
-    host_id, host = world.join()
+def simulcast_parameters() -> dict[str, Any]:
+    """Of a producer with two layers, named by the RIDs of their first packets."""
     parameters = video_parameters(encodings=[{"rid": "r0"}, {"rid": "r1"}])
     parameters["headerExtensions"] += [
         {"uri": "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id", "id": 5},
         {"uri": "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id", "id": 6},
     ]
-    world.core.produce(host_id, "video", "video", parameters, world.now)
+    return parameters
+
+
+def test_the_key_frame_asked_for_is_of_the_layer_that_is_watched() -> None:
+    world = World()
+    host_id, host = world.join()
+    world.core.produce(host_id, "video", "video", simulcast_parameters(), world.now)
+    viewer_id, viewer = world.join()
+    ssrc = world.consume(viewer_id)["rtpParameters"]["encodings"][0]["ssrc"]
+    for rid, source in ((b"r0", 777), (b"r1", 778)):
+        elements = build_extension([(9, b"0"), (5, rid)])
+        header = build_header(
+            payload_type=98, sequence_number=1, timestamp=0, ssrc=source, extension=elements
+        )
+        host.send_rtp(header, KEY_FRAME, source, 1)
+        world.run(0.05)
+    assert len(received(viewer, ssrc)) == 1
+    world.run(2)
+    host.rtcp.clear()
+    viewer.send_rtcp(build_compound([PictureLossIndication(1, ssrc)]))
+    world.run(0.1)
+    asked = [p.media_ssrc for p in rtcp_of(host) if isinstance(p, PictureLossIndication)]
+    assert asked == [777]
+
+
+def test_a_stream_announced_by_rid_is_found_by_its_first_packet() -> None:
+    world = World()
+    host_id, host = world.join()
+    world.core.produce(host_id, "video", "video", simulcast_parameters(), world.now)
     viewer_id, viewer = world.join()
     ssrc = world.consume(viewer_id)["rtpParameters"]["encodings"][0]["ssrc"]
 
