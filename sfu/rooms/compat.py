@@ -1,4 +1,4 @@
-"""Whether a newcomer's game fits a room that plays in delay sync: all must run the same ROM on the same core.
+"""Whether a player's game fits a room that plays in delay sync: all must run the same ROM on the same core.
 
 The checks run in a fixed order and the first that fails decides. Their errors are objects, because clients
 build a dialog from them.
@@ -9,29 +9,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sfu.rooms.extra import Json
-from sfu.rooms.names import Mode, Refused
+from sfu.rooms.names import Mode
 from sfu.rooms.settings import RoomSettings
 
 
-def check_compatible(room: RoomSettings, fields: Mapping[str, Json]) -> None:
-    """Raise :class:`Refused` with an error object if a player with this ``extra`` cannot play along."""
+def misfit(room: RoomSettings, fields: Mapping[str, Json]) -> dict[str, Json] | None:
+    """The join error of a player with this ``extra``; None if it can play along. Has a ``message``."""
     if room.netplay_mode is not Mode.DELAY_SYNC:
-        return
+        return None
     rom, core = _string(fields.get("rom_hash")), _string(fields.get("core_type"))
     if room.rom_hash and room.core_type and _differs(rom, room.rom_hash, core, room.core_type):
-        raise Refused(_incompatible(room))
+        return _incompatible(room)
     if not room.rom_hash:
-        raise Refused(_unmet("Room host has not provided ROM hash. Delay sync requires exact ROM matching."))
+        return _unmet("Room host has not provided ROM hash. Delay sync requires exact ROM matching.")
     if rom != room.rom_hash:
         what = f"room requires '{room.rom_hash}', client has '{rom or 'none'}'"
-        raise Refused(_mismatch(room, f"ROM hash mismatch: {what}", f"ROM hash: {what}", "ROM"))
+        return _mismatch(room, f"ROM hash mismatch: {what}", f"ROM hash: {what}", "ROM")
     if not room.core_type:
-        raise Refused(
-            _unmet("Room host has not provided emulator core type. Delay sync requires exact core matching.")
+        return _unmet(
+            "Room host has not provided emulator core type. Delay sync requires exact core matching."
         )
     if core != room.core_type:
         what = f"room requires '{room.core_type}', client has '{core or 'none'}'"
-        raise Refused(_mismatch(room, f"Emulator core mismatch: {what}", f"Emulator core: {what}", "core"))
+        return _mismatch(room, f"Emulator core mismatch: {what}", f"Emulator core: {what}", "core")
+    return None
 
 
 def validate_game(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sfu.rooms import lobby, slots
 from sfu.rooms.commands import Caller, ChangeSlot, JoinRoom, LeaveRoom, OpenRoom
-from sfu.rooms.compat import check_compatible
+from sfu.rooms.compat import misfit
 from sfu.rooms.effects import Broadcast, CloseMedia, CloseRoom, DropSocket
-from sfu.rooms.extra import Extra
+from sfu.rooms.extra import Extra, Json
 from sfu.rooms.names import Mode, Phase, Refused
 from sfu.rooms.pace import Due, Timer
 from sfu.rooms.room import Member, Room
@@ -53,7 +55,7 @@ def check_open(state: State, name: str, caller: Caller, rival_seen: float | None
         if room.creator != caller.userid:
             raise Refused("room exists")
         return
-    returning = room.owner == member.userid and not member.connected
+    returning = room.owner == member.userid and member.socket_id != caller.socket_id
     if not (_has_to_itself(room, member) or returning or _may_reset(room, member, caller)):
         raise Refused("room exists")
     _check_rival(state, name, caller, rival_seen, now, "room exists")
@@ -126,8 +128,8 @@ def join_room(turn: Turn, command: JoinRoom) -> None:
         _reseat(turn, room, member, caller, extra)
     else:
         turn.state.tries.check(room.settings, caller.userid, command.password, turn.now, wrong="bad password")
-        if extra.wanted != SPECTATOR:
-            check_compatible(room.settings, extra.fields)
+        if extra.wanted != SPECTATOR and (error := _misfit(room, caller.userid, extra.fields)) is not None:
+            raise Refused(error)
         slot = _newcomers_slot(turn, room, caller.userid, extra)
         depart_elsewhere(turn, caller.socket_id, room)
         member = _admit(turn, room, caller, extra, slot)
@@ -148,12 +150,13 @@ def join_room(turn: Turn, command: JoinRoom) -> None:
 def _members_slot(turn: Turn, room: Room, member: Member, command: JoinRoom) -> int:
     """The slot of a member who joins again; raises ``userid in use`` if it still is on another socket."""
     _check_rival(turn.state, room.name, command.caller, command.rival_seen, turn.now, "userid in use")
+    fits = _misfit(room, member.userid, command.extra.fields) is None
     slot = slots.seat_returning(
         member.slot,
         command.extra.wanted,
         room.taken_slots(besides=member.userid),
         room.settings.max_players,
-        full=room.is_full_for(member.userid),
+        may_play=fits and not room.is_full_for(member.userid),
     )
     _check_spectators(turn, room, member.slot, slot)
     return slot
@@ -165,6 +168,12 @@ def _newcomers_slot(turn: Turn, room: Room, userid: str, extra: Extra) -> int:
     )
     _check_spectators(turn, room, None, slot)
     return slot
+
+
+def _misfit(room: Room, userid: str, fields: Mapping[str, Json]) -> dict[str, Json] | None:
+    """Why a user whose ``extra`` has these fields cannot come to play. Whose room it is, is not asked: hosts
+    describe their own game in several ways."""
+    return misfit(room.settings, fields) if userid not in (room.owner, room.creator) else None
 
 
 def _check_spectators(turn: Turn, room: Room, held: int | None, slot: int) -> None:
@@ -189,6 +198,10 @@ def change_slot(turn: Turn, command: ChangeSlot) -> None:
         full=room.is_full_for(member.userid),
     )
     _check_spectators(turn, room, member.slot, slot)
+    if not member.is_player and slot != SPECTATOR:
+        error = _misfit(room, member.userid, member.extra)
+        if error is not None:
+            raise Refused(error["message"])  # clients take only join errors apart
     if slot == member.slot:
         turn.tell_own_slot(member)
         turn.accept()

@@ -41,17 +41,17 @@ def seat_newcomer(wanted: int | None, taken: Collection[int], max_players: int, 
 
 
 def seat_returning(
-    held: int, wanted: int | None, taken: Collection[int], max_players: int, *, full: bool
+    held: int, wanted: int | None, taken: Collection[int], max_players: int, *, may_play: bool
 ) -> int:
     """The slot of a member who joins again: the wanted one if it is free (or spectating), else the one held.
 
-    ``taken`` are the other members' seats; in a ``full`` room who watches goes on watching.
+    ``taken`` are the other members' seats. Who watches goes on watching unless it ``may_play``.
     """
     if wanted == SPECTATOR:
         return SPECTATOR
     if wanted is None or not is_seat(wanted, max_players) or wanted in taken:
         return held
-    return held if held == SPECTATOR and full else wanted
+    return wanted if held != SPECTATOR or may_play else held
 
 
 def change_slot(held: int, wanted: int, taken: Collection[int], max_players: int, *, full: bool) -> int:

@@ -6,16 +6,13 @@ from typing import Any
 
 import pytest
 
-from sfu.rooms.compat import check_compatible
-from sfu.rooms.names import Refused
+from sfu.rooms.compat import misfit
 from sfu.rooms.settings import RoomSettings
 
 
 def refusal(room: dict[str, Any], client: dict[str, Any]) -> Any:
     settings = RoomSettings.from_extra({"netplay_mode": 1, "rom_name": "Game", **room}, 4, "")
-    with pytest.raises(Refused) as caught:
-        check_compatible(settings, client)
-    return caught.value.error
+    return misfit(settings, client)
 
 
 ROOM = {"rom_hash": "h", "core_type": "c"}
@@ -73,5 +70,5 @@ def test_a_client_without_a_core() -> None:
 
 @pytest.mark.contract("M4")
 def test_the_same_game_fits_and_other_modes_do_not_ask() -> None:
-    check_compatible(RoomSettings.from_extra({"netplay_mode": 1, **ROOM}, 4, ""), dict(ROOM))
-    check_compatible(RoomSettings.from_extra(ROOM, 4, ""), {"rom_hash": "other"})
+    assert refusal(ROOM, ROOM) is None
+    assert refusal(ROOM | {"netplay_mode": 0}, {"rom_hash": "other"}) is None

@@ -12,7 +12,6 @@ from sfu.rooms.names import Phase
 from tests.support.rooms import World, error, events, heard, users, value
 
 GAME = {"rom_hash": "h", "core_type": "c"}
-OUTSIDERS = ("bob", "ann", "nobody")
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def world() -> World:
     world = World()
     world.open("ann", netplay_mode=1, **GAME)
     world.join("bob", **GAME)
-    world.join("sue", player_slot=8)
+    world.join("sue", player_slot=8, **GAME)
     world.sleep(1)
     return world
 
@@ -377,6 +376,6 @@ def test_who_joins_learns_where_the_lobby_stands(world: World) -> None:
 def test_the_state_of_a_room_can_be_asked_for(world: World) -> None:
     world.toggle("ann")
     state = world.rooms.state_for("sue", "R")
-    assert state == value(world.join("sue"))
+    assert state == value(world.join("sue", **GAME))
     assert state["max"] == 4
     assert state["lobby_state"] == {"phase": "waiting", "player_ready": {"id:ann": True, "id:bob": False}}

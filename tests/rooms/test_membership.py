@@ -110,6 +110,21 @@ def test_an_owner_who_lost_its_socket_reconnects_by_opening_again(world: World) 
     assert world.slots() == {"ann": 0, "bob": 1}
 
 
+@pytest.mark.contract("D17", "D60")
+def test_so_does_one_whose_old_socket_is_dead_and_nobody_has_noticed(world: World) -> None:
+    # The oldest client opens again on every connect, and its network may have changed a second ago.
+    world.open("ann", max_players=2)
+    world.join("bob")
+    world.sleep(1)
+    assert error(world.open("ann-2")) == "room exists"
+    world.last_seen["ann"] = world.now - 31
+    effects = world.open("ann-2", max_players=7)
+    assert DropSocket("ann") in effects
+    assert users(effects, "bob")["id:ann"]["is_host"] is True
+    assert world.room().settings.max_players == 2
+    assert world.slots() == {"ann": 0, "bob": 1}
+
+
 def test_the_number_of_rooms_is_bounded() -> None:
     world = World(limits=RoomLimits(rooms=1))
     world.open("ann")
@@ -237,6 +252,53 @@ def test_delay_sync_asks_players_for_the_same_game(world: World) -> None:
     assert error(world.join("bob", rom_hash="h"))["error"] == "delay_sync_requirements_not_met"
     assert value(world.join("bob", rom_hash="h", core_type="c"))["room_phase"] == "lobby"
     assert "users" in value(world.join("sue", player_slot=8))
+
+
+MISFIT = "ROM or emulator core doesn't match room requirements"
+NO_ROM = "ROM hash mismatch: room requires 'h', client has 'none'. Delay sync requires exact ROM match."
+
+
+@pytest.mark.contract("D36")
+@pytest.mark.parametrize(("game", "message"), [({"rom_hash": "x", "core_type": "c"}, MISFIT), ({}, NO_ROM)])
+def test_who_came_to_watch_another_game_goes_on_watching(
+    world: World, game: dict[str, Any], message: str
+) -> None:
+    world.open("ann", netplay_mode=1, rom_hash="h", core_type="c")
+    world.join("sue", player_slot=8, **game)
+    assert error(world.slot("sue", 1)) == message
+    world.join("sue", player_slot=1, **game)
+    assert world.slots() == {"ann": 0, "sue": 8}
+    world.lose("sue")
+    world.join("sue-2", player_slot=1, **game)
+    assert world.slots() == {"ann": 0, "sue": 8}
+    world.join("sue-2", player_slot=1, rom_hash="h", core_type="c")
+    assert world.slots() == {"ann": 0, "sue": 1}, "it has the right game by now"
+
+
+@pytest.mark.contract("D36")
+def test_who_came_to_watch_the_same_game_may_play(world: World) -> None:
+    world.open("ann", netplay_mode=1, rom_hash="h", core_type="c")
+    world.join("sue", player_slot=8, rom_hash="h", core_type="c")
+    assert value(world.slot("sue", 1)) is None
+
+
+@pytest.mark.contract("D54")
+def test_players_and_the_owner_are_never_asked_for_their_game_again(world: World) -> None:
+    world.open("ann", netplay_mode=1, rom_hash="h", core_type="c")
+    world.join("bob", rom_hash="h", core_type="c")
+    for name, slots in (("ann", (8, 0, 2)), ("bob", (3,))):
+        world.join(name, core_type="other")
+        for slot in slots:
+            assert value(world.slot(name, slot)) is None
+    world.slot("ann", 8)
+    world.join("ann", player_slot=1, core_type="other")
+    assert world.slots() == {"ann": 1, "bob": 3}
+
+
+@pytest.mark.contract("D54")
+def test_nor_is_who_made_the_room_over_http(world: World) -> None:
+    world.create("ann", netplay_mode=1, rom_hash="h", core_type="c")
+    assert "users" in value(world.join("ann", rom_hash="h", core_type="other"))
 
 
 @pytest.mark.contract("D43")

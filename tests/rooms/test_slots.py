@@ -40,7 +40,9 @@ def test_a_newcomer_finds_a_full_room_full() -> None:
 def test_who_returns_keeps_the_seat_unless_the_wanted_one_is_free(
     held: int, wanted: int | None, slot: int
 ) -> None:
-    assert slots.seat_returning(held, wanted, {1}, 3, full=False) == slot
+    assert slots.seat_returning(held, wanted, {1}, 3, may_play=True) == slot
+    kept = held if held == SPECTATOR else slot
+    assert slots.seat_returning(held, wanted, {1}, 3, may_play=False) == kept
 
 
 @pytest.mark.parametrize(("held", "wanted"), [(0, 0), (0, 2), (0, 8), (8, 2), (8, 8)])
