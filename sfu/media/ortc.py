@@ -14,9 +14,6 @@ import msgspec
 from msgspec import UNSET
 
 from sfu.media.parameters import (
-    MAX_CODECS,
-    MAX_ENCODINGS,
-    MAX_HEADER_EXTENSIONS,
     CodecCapability,
     CodecParameters,
     CodecSettings,
@@ -79,13 +76,6 @@ def validate_rtp_parameters(kind: Kind, parameters: RtpParameters) -> RtpParamet
     """Check a producer's parameters and fill in an empty encoding list. Raises :class:`OrtcError`."""
     if not parameters.codecs:
         raise OrtcError("rtpParameters.codecs is empty: a producer needs at least one codec")
-    for what, items, limit in (
-        ("codecs", parameters.codecs, MAX_CODECS),
-        ("headerExtensions", parameters.header_extensions, MAX_HEADER_EXTENSIONS),
-        ("encodings", parameters.encodings, MAX_ENCODINGS),
-    ):
-        if len(items) > limit:
-            raise OrtcError(f"rtpParameters.{what} has more than {limit} entries")
     seen: set[int] = set()
     for codec in parameters.codecs:
         if not _MIME_TYPE.fullmatch(codec.mime_type):

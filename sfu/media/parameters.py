@@ -5,19 +5,31 @@ Field names on the wire are camelCase. Optional members are absent, not null.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
-
-JsonObject: TypeAlias = dict[str, Any]
-Kind: TypeAlias = Literal["audio", "video"]
-Direction: TypeAlias = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
-CodecSettings: TypeAlias = dict[str, str | int | float | bool | None]
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 MAX_CODECS = 64
 MAX_HEADER_EXTENSIONS = 64
 MAX_ENCODINGS = 8
+MAX_SETTINGS = 32
+"""Entries in the ``parameters`` of one codec or header extension."""
+MAX_FEEDBACK = 16
+"""Kinds of feedback of one codec."""
+MAX_WORD = 64
+"""Characters of a MIME type, a kind of feedback, a scalability mode.
+
+What a consumer is told is made of these: at its longest it fits into one control message.
+"""
+
+JsonObject: TypeAlias = dict[str, Any]
+Kind: TypeAlias = Literal["audio", "video"]
+Direction: TypeAlias = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
+Word: TypeAlias = Annotated[str, Meta(max_length=MAX_WORD)]
+CodecSettings: TypeAlias = Annotated[
+    dict[str, str | int | float | bool | None], Meta(max_length=MAX_SETTINGS)
+]
 
 
 class OrtcError(ValueError):
@@ -27,21 +39,24 @@ class OrtcError(ValueError):
 class RtcpFeedback(Struct, rename="camel", frozen=True):
     """One ``a=rtcp-fb`` (RFC 4585)."""
 
-    type: str
-    parameter: str | None = ""
+    type: Word
+    parameter: Word | None = ""
 
     def is_generic_nack(self) -> bool:
         return self.type == "nack" and not self.parameter
+
+
+Feedback: TypeAlias = Annotated[list[RtcpFeedback], Meta(max_length=MAX_FEEDBACK)]
 
 
 class CodecCapability(Struct, rename="camel"):
     """A codec that one side can send or receive."""
 
     kind: Kind
-    mime_type: str
+    mime_type: Word
     clock_rate: int
     channels: int | UnsetType = UNSET
-    rtcp_feedback: list[RtcpFeedback] = []
+    rtcp_feedback: Feedback = []
     parameters: CodecSettings = {}
     preferred_payload_type: int | UnsetType = UNSET
 
@@ -59,19 +74,19 @@ class HeaderExtension(Struct, rename="camel"):
 class RtpCapabilities(Struct, rename="camel"):
     """What a router or a client can handle."""
 
-    codecs: list[CodecCapability] = []
-    header_extensions: list[HeaderExtension] = []
+    codecs: Annotated[list[CodecCapability], Meta(max_length=MAX_CODECS)] = []
+    header_extensions: Annotated[list[HeaderExtension], Meta(max_length=MAX_HEADER_EXTENSIONS)] = []
 
 
 class CodecParameters(Struct, rename="camel"):
     """A codec in use."""
 
-    mime_type: str
+    mime_type: Word
     payload_type: int
     clock_rate: int
     channels: int | UnsetType = UNSET
     parameters: CodecSettings = {}
-    rtcp_feedback: list[RtcpFeedback] = []
+    rtcp_feedback: Feedback = []
 
 
 class HeaderExtensionParameters(Struct, rename="camel"):
@@ -97,7 +112,7 @@ class Encoding(Struct, rename="camel"):
     codec_payload_type: int | UnsetType = UNSET
     rtx: RtxParameters | UnsetType = UNSET
     dtx: bool | UnsetType = UNSET
-    scalability_mode: str | UnsetType = UNSET
+    scalability_mode: Word | UnsetType = UNSET
     max_bitrate: float | UnsetType = UNSET
 
 
@@ -111,9 +126,9 @@ class RtcpParameters(Struct, rename="camel"):
 class RtpParameters(Struct, rename="camel"):
     """Everything needed to send or receive one track."""
 
-    codecs: list[CodecParameters]
-    header_extensions: list[HeaderExtensionParameters] = []
-    encodings: list[Encoding] = []
+    codecs: Annotated[list[CodecParameters], Meta(max_length=MAX_CODECS)]
+    header_extensions: Annotated[list[HeaderExtensionParameters], Meta(max_length=MAX_HEADER_EXTENSIONS)] = []
+    encodings: Annotated[list[Encoding], Meta(max_length=MAX_ENCODINGS)] = []
     rtcp: RtcpParameters = msgspec.field(default_factory=RtcpParameters)
     mid: str | UnsetType = UNSET
 

@@ -316,7 +316,9 @@ class Router:
     def close_consumer(self, consumer: Consumer) -> None:
         if consumer.entry is not None:
             self._engine.remove_consumer(consumer.entry)
-            consumer.transport.consumers_by_ssrc.pop(consumer.entry.ssrc, None)
+        ssrc = consumer.parameters.encodings[0].ssrc
+        assert ssrc is not UNSET
+        del consumer.transport.consumers_by_ssrc[ssrc]
         consumer.producer.consumers.pop(consumer.id, None)
         consumer.transport.consumers.pop(consumer.id, None)
 

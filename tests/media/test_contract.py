@@ -339,7 +339,7 @@ def test_a_cause_is_short() -> None:
     world = World()
     host_id, _ = world.join(connect=False)
     world.core.produce(host_id, "p", "video", video_parameters(), world.now)
-    codecs = [{"kind": "video", "mimeType": "video/x" * 50, "clockRate": 90000}] * 50
+    codecs = [{"kind": "video", "mimeType": "video/" + "x" * 50, "clockRate": 90000}] * 50
     with pytest.raises(MediaRefused) as refusal:
         world.core.consume(host_id, "c", "p", {"codecs": codecs}, world.now)
     assert len(refusal.value.cause) == 200

@@ -331,7 +331,7 @@ def test_h264_profiles(parameters: dict[str, Any], works: bool) -> None:
         ({"encodings": [{"ssrc": 7, "rtx": {"ssrc": 7}}]}, "ssrc"),
         ({"encodings": [{"rid": ""}]}, "rid"),
         ({"encodings": [{}, {}]}, "needs an ssrc or a rid"),
-        ({"encodings": [{"ssrc": i + 1} for i in range(9)]}, "more than 8"),
+        ({"encodings": [{"ssrc": i + 1} for i in range(9)]}, "length <= 8"),
         ({"headerExtensions": [{"uri": "u", "id": 0}]}, "headerExtension id"),
         ({"headerExtensions": [{"uri": "u", "id": 1, "encrypt": True}]}, "encrypted"),
     ],
