@@ -285,3 +285,20 @@ for (const { signaling, protocol, origin, measured = false } of WAYS) {
     });
   });
 }
+
+test("a host that sends two sizes of its picture is seen and heard", async () => {
+  const [host, player] = await Promise.all(["Two", "Viewer"].map((name) => user(name, { origin: "same" })));
+  await host.run("host", "Two sizes", { simulcast: true });
+  await player.run("join", "Two sizes");
+  await until(
+    "the player decodes",
+    async () => (await player.run("stats")).framesDecoded > 20,
+    stretched(RECOVERY),
+  );
+  assert.equal((await host.run("stats")).codec, "video/VP8");
+  await until("the player hears", async () => (await player.run("hear")).level > -40, RECOVERY);
+  for (const each of [host, player]) {
+    assert.deepEqual(each.complaints, []);
+    await each.context.close();
+  }
+});

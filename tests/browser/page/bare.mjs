@@ -82,7 +82,8 @@ class Bare {
     };
   }
 
-  async host(room) {
+  async host(room, { simulcast = false } = {}) {
+    this.#options.simulcast = simulcast;
     const extra = { ...this.#extra(room, 0), room_phase: "running", spectator_mode: 1, rom_name: "Clock" };
     await this.call("open-room", { extra, maxPlayers: 4, password: null });
     // Sent without waiting: nobody looks at what comes back for it.
@@ -96,7 +97,11 @@ class Bare {
   async startHosting() {
     this.transports.video = await this.#transport("send");
     this.transports.recv = await this.#transport("recv");
-    this.producers.video = await this.transports.video.produce({ track: this.#picture(), stopTracks: false });
+    this.producers.video = await this.transports.video.produce({
+      track: this.#picture(),
+      stopTracks: false,
+      ...(this.#options.simulcast ? this.#twoSizes() : {}),
+    });
     this.transports.audio = await this.#transport("send");
     this.producers.audio = await this.transports.audio.produce({
       track: this.#tone(),
@@ -254,6 +259,15 @@ class Bare {
     setInterval(draw, 1_000 / FRAME_RATE);
     [this.#videoTrack] = canvas.captureStream(FRAME_RATE).getVideoTracks();
     return this.#videoTrack;
+  }
+
+  /** What the older emulator pages ask for where they send simulcast. */
+  #twoSizes() {
+    const { codecs } = this.device.sendRtpCapabilities;
+    return {
+      codec: codecs.find(({ mimeType }) => mimeType.toLowerCase() === "video/vp8"),
+      encodings: [{ maxBitrate: 2_500_000 }, { scaleResolutionDownBy: 2, maxBitrate: 900_000 }],
+    };
   }
 
   #audioTrack = null;
