@@ -27,7 +27,9 @@ class Kind(Enum):
 class Allowance:
     """What one socket may still ask for."""
 
-    __slots__ = ("_changes", "_chats", "_events", "_relay_bytes", "_relays", "address", "exceeded")
+    __slots__ = (
+        "_changes", "_chats", "_events", "_relay_bytes", "_relay_copied", "_relays", "address", "exceeded",
+    )  # fmt: skip
 
     def __init__(self, limits: SignalingLimits, remote: str) -> None:
         self.address = address_key(remote)
@@ -38,6 +40,7 @@ class Allowance:
         self._chats = Bucket(limits.chats_per_second, limits.chats_burst)
         self._relays = Bucket(limits.relays_per_second, limits.relays_burst)
         self._relay_bytes = Bucket(limits.relay_bytes_per_second, limits.relay_bytes_burst)
+        self._relay_copied = Bucket(limits.relay_copied_bytes_per_second, limits.relay_copied_bytes_burst)
 
     def take(self, kind: Kind, now: float) -> bool:
         """Spend one event of a kind."""
@@ -51,9 +54,9 @@ class Allowance:
             case Kind.RELAY:
                 return self._relays.take(now)
 
-    def take_relay_bytes(self, size: int, now: float) -> bool:
-        """Spend bytes of what is passed on."""
-        return self._relay_bytes.take(now, size)
+    def take_relay_bytes(self, size: int, copies: int, now: float) -> bool:
+        """Spend bytes of what is passed on to so many."""
+        return self._relay_bytes.take(now, size) and self._relay_copied.take(now, size * copies)
 
 
 class Admission:

@@ -28,6 +28,10 @@ class SignalingLimits:
     relay_bytes_per_second: int = 1_000_000
     """Bytes of JSON in what one socket has relayed."""
     relay_bytes_burst: int = 2_000_000
+    relay_copied_bytes_per_second: int = 32_000_000
+    """Bytes of JSON in all copies of what one socket has relayed, one for each receiver. A host that has to
+    send inputs to a thousand spectators 60 times a second stays below."""
+    relay_copied_bytes_burst: int = 64_000_000
     address_events_per_second: int = 20_000
     """Events of all sockets of one address."""
     address_events_burst: int = 40_000

@@ -26,7 +26,7 @@ _BASE36: Final = string.digits + string.ascii_lowercase
 async def data_message(core: Core, client: Client, payload: Any, _ack: Ack) -> None:
     """Relay anything to the others in the room."""
     peers = core.rooms.peers(client.id)
-    if peers and _may_pass(client, payload, core.settings.limits.data_message_bytes):
+    if peers and _may_pass(client, payload, len(peers), core.settings.limits.data_message_bytes):
         core.send(peers, "data-message", payload)
 
 
@@ -40,7 +40,7 @@ async def webrtc_signal(core: Core, client: Client, payload: Any, _ack: Ack) -> 
     if target is None:
         return
     signal = {key: payload[key] for key in SIGNAL_KEYS if key in payload}
-    if _may_pass(client, signal, core.settings.limits.signal_bytes):
+    if _may_pass(client, signal, 1, core.settings.limits.signal_bytes):
         core.send([target], "webrtc-signal", {"sender": client.id} | signal)
 
 
@@ -51,10 +51,11 @@ async def chat_message(core: Core, client: Client, payload: ChatPayload, _ack: A
     core.do(Chat(client.id, payload.message, message_id))
 
 
-def _may_pass(client: Client, message: object, longest: int) -> bool:
-    """Whether a message is JSON (binary parts count as base64) within its bounds and those of its sender."""
+def _may_pass(client: Client, message: object, copies: int, longest: int) -> bool:
+    """Whether a message to so many is JSON (binary parts count as base64) within its bounds and those of its
+    sender."""
     try:
         size = len(msgspec.json.encode(message))
     except (ValueError, RecursionError):
         return False
-    return size <= longest and client.allowance.take_relay_bytes(size, trio.current_time())
+    return size <= longest and client.allowance.take_relay_bytes(size, copies, trio.current_time())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+import msgspec
 import pytest
 
 from sfu.signaling.admission import Admission, Kind
@@ -97,10 +98,29 @@ def test_sockets_of_one_address_share_what_it_has() -> None:
 @pytest.mark.contract("D4", "D83")
 def test_bytes_that_are_passed_on_are_counted() -> None:
     allowance = Admission(SignalingLimits(relay_bytes_burst=100, relay_bytes_per_second=10)).allowance("a")
-    assert allowance.take_relay_bytes(90, 0.0)
-    assert not allowance.take_relay_bytes(11, 0.0)
-    assert allowance.take_relay_bytes(10, 0.0)
-    assert allowance.take_relay_bytes(10, 1.0)
+    assert allowance.take_relay_bytes(90, 1, 0.0)
+    assert not allowance.take_relay_bytes(11, 1, 0.0)
+    assert allowance.take_relay_bytes(10, 1, 0.0)
+    assert allowance.take_relay_bytes(10, 1, 1.0)
+
+
+@pytest.mark.contract("D4", "D83")
+def test_so_is_to_how_many() -> None:
+    limits = SignalingLimits(relay_copied_bytes_burst=100, relay_copied_bytes_per_second=10)
+    allowance = Admission(limits).allowance("a")
+    assert allowance.take_relay_bytes(9, 10, 0.0)
+    assert not allowance.take_relay_bytes(1, 11, 0.0)
+    assert allowance.take_relay_bytes(2, 5, 0.0)
+    assert allowance.take_relay_bytes(1, 10, 1.0)
+
+
+def test_a_host_may_send_inputs_to_a_thousand_spectators() -> None:
+    """Four inputs in each frame, sixty frames a second."""
+    inputs = [{"frame": 10**6, "connected_input": [3, 29, -32767], "fromRemote": True}] * 4
+    size = len(msgspec.json.encode({"sync-control": inputs}))
+    allowance = Admission(SignalingLimits()).allowance("a")
+    for frame in range(6000):
+        assert allowance.take_relay_bytes(size, 1000, 1.0 + frame / 60)
 
 
 @pytest.mark.parametrize("name", [item.name for item in fields(SignalingLimits)])

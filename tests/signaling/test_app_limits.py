@@ -77,6 +77,25 @@ async def test_bytes_that_one_socket_has_relayed(autojump_clock: MockClock) -> N
         assert bob.events() == ["webrtc-signal"]
 
 
+@pytest.mark.contract("D4", "D83")
+async def test_copies_of_what_one_socket_has_relayed(autojump_clock: MockClock) -> None:
+    limits = SignalingLimits(relay_copied_bytes_burst=100, relay_copied_bytes_per_second=1)
+    async with open_world(limits=limits) as world:
+        ann = await world.host("ann")
+        others = [await world.guest(name) for name in ("bob", "cat", "dan")]
+        await world.settle()
+        for socket in (ann, *others):
+            socket.take()
+        for message in ("x" * 28, "y" * 8, "z"):
+            await ann.call("data-message", message)
+        for socket in others:
+            assert socket.take() == [("data-message", "x" * 28), ("data-message", "z")]
+        await ann.call("webrtc-signal", {"target": others[0].id, "offer": 1})
+        assert others[0].take() == [], "has none left"
+        await others[1].call("data-message", "y" * 8)
+        assert ann.events() == ["data-message"], "others have"
+
+
 @pytest.mark.contract("D4")
 async def test_events_of_one_address(autojump_clock: MockClock) -> None:
     limits = SignalingLimits(address_events_burst=3, address_events_per_second=1)
