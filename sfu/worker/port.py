@@ -129,6 +129,6 @@ class Media(Protocol):
         """Make a data consumer: ``{"id", "dataProducerId", "sctpStreamParameters", "label", "protocol"}``."""
         ...
 
-    async def stats(self) -> list[WorkerStats]:
-        """What every running worker has counted."""
+    async def stats(self) -> dict[int, WorkerStats]:
+        """What every running worker has counted, by the worker's number."""
         ...

@@ -23,7 +23,7 @@ async def log_stats(media: Media, interval: float = STATS_INTERVAL) -> None:
     """
     while True:
         await trio.sleep(interval)
-        for index, worker in enumerate(await media.stats()):
+        for index, worker in (await media.stats()).items():
             log.debug("worker stats", worker=index, omitted=worker.omitted, **worker.counters)
             for transport in worker.transports:
                 row = msgspec.structs.asdict(transport)

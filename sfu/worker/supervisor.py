@@ -223,11 +223,11 @@ class MediaWorkers:
         consumer: JsonObject = await self._call(self._of_transport(transport_id), request)
         return consumer
 
-    async def stats(self) -> list[WorkerStats]:
-        found = []
+    async def stats(self) -> dict[int, WorkerStats]:
+        found = {}
         for worker in self._workers:
             try:
-                found.append(msgspec.convert(await self._call(worker, GetStats()), WorkerStats))
+                found[worker.index] = msgspec.convert(await self._call(worker, GetStats()), WorkerStats)
             except MediaError:
                 pass  # being replaced
         return found
@@ -349,16 +349,29 @@ async def _ping_until_lost(client: WorkerClient) -> Literal["gone", "hung"]:
             await client.lost.wait()
 
 
+async def _spawn() -> tuple[trio.Process, socket.socket]:
+    """A new process, and our end of its control channel. Raises :class:`OSError`."""
+    ours, theirs = socket.socketpair()
+    try:
+        with theirs:
+            command = [sys.executable, "-m", "sfu.worker", str(theirs.fileno())]
+            return await trio.lowlevel.open_process(command, pass_fds=[theirs.fileno()]), ours
+    except BaseException:
+        ours.close()
+        raise
+
+
 @asynccontextmanager
 async def _process(
     worker: _Worker, heard: Callable[[WorkerEvent], None]
 ) -> AsyncIterator[tuple[trio.Process, WorkerClient, Ready]]:
     """One worker process, from its start to its reaping."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "sfu.worker", str(theirs.fileno())], pass_fds=[theirs.fileno()]
-        )
+    try:
+        process, ours = await _spawn()
+    except OSError as error:
+        raise WorkerStartError(
+            f"media worker {worker.index} did not start: {error.strerror or error}"
+        ) from None
     worker.pid = process.pid
     stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
     client = WorkerClient(stream, heard)

@@ -166,8 +166,8 @@ class MemoryMedia:
             "protocol": producer[3],
         }
 
-    async def stats(self) -> list[WorkerStats]:
-        return []
+    async def stats(self) -> dict[int, WorkerStats]:
+        return {}
 
     # What happens by itself
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -194,7 +195,7 @@ async def test_a_room_that_many_want_at_once_is_made_once() -> None:
         producer_id = await media.produce(infos[0]["id"], "video", video_parameters())
         for info in infos[1:]:
             await media.consume(info["id"], producer_id, viewer_capabilities())
-        assert sum(len(worker.transports) for worker in await media.stats()) == 20
+        assert sum(len(worker.transports) for worker in (await media.stats()).values()) == 20
 
 
 @pytest.mark.contract("D76", "D78")
@@ -238,7 +239,7 @@ async def test_what_is_replaced_or_ends_leaves_the_tables() -> None:
         data = await media.produce_data(info["id"], {"streamId": 0}, "l", "")
         data = await media.produce_data(info["id"], {"streamId": 0}, "l", "", replaces=data)
         assert set(media._producers) == {second, data}
-        [worker] = await media.stats()
+        [worker] = (await media.stats()).values()
         [transport] = worker.transports
         assert [stream.producer_id for stream in transport.streams] == [second]
         with trio.move_on_after(0):
@@ -401,6 +402,31 @@ async def test_a_replacement_that_cannot_start_is_tried_again() -> None:
         await until(lambda: media.available)
         assert (ready := media.ready[0]) is not None
         assert ready.port == port
+
+
+@pytest.mark.contract("D3")
+async def test_a_machine_out_of_resources_loses_one_worker_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No process or no file descriptor to be had is no reason for the node to end."""
+    failed = trio.Event()
+
+    async def fail(*_: object, **__: object) -> trio.Process:
+        failed.set()
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with capture_logs() as logs:
+        async with running(2) as (media, _):
+            with monkeypatch.context() as patch:
+                patch.setattr("trio.lowlevel.open_process", fail)
+                os.kill(the_pid(media), signal.SIGKILL)
+                with trio.fail_after(SOON):
+                    await failed.wait()
+                await media.create_router("room")  # on the other one
+                assert list(await media.stats()) == [1]
+            await until(lambda: media.ready[0] is not None)
+    [why] = {entry["error"] for entry in logs if entry["event"] == "media worker does not start"}
+    assert why == "media worker 0 did not start: Too many open files"
 
 
 async def test_leaving_reaps_all_children_even_stopped_ones() -> None:
