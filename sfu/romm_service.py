@@ -7,14 +7,13 @@ their rooms, in Redis or in memory. With Redis there may be several of it, besid
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
-import structlog
 import trio
 
 from sfu.program import run_program
@@ -31,8 +30,6 @@ PORT = 3002
 """Where the service listens unless told otherwise: one beside the daemon's."""
 SHUTDOWN_TIMEOUT = 1.0
 """Seconds for requests under way once the service was told to stop."""
-
-log = structlog.get_logger(__name__)
 
 
 class RommServiceError(Exception):
@@ -165,10 +162,8 @@ async def _open_store(settings: RommServiceSettings) -> AsyncIterator[Store]:
     except ValueError as error:
         raise RommServiceError(f"the Redis URL must be {error}") from None
     async with open_redis_store(settings.redis_url, allowlist_format=settings.allowlist_format) as store:
-        try:
+        with suppress(StoreError):  # it is logged, and Redis may come later
             await store.ping()
-        except StoreError as error:
-            log.warning("Redis is not there yet; until it is, clients are told 503", error=str(error))
         yield store
 
 

@@ -223,7 +223,7 @@ def test_passwords_are_not_announced() -> None:
         assert "hidden" not in service.announcement
         _, _, stderr = service.stop()
         assert "hidden" not in stderr
-        assert "Redis is not there yet" in stderr
+        assert "Redis is away" in stderr
 
 
 @pytest.mark.interop

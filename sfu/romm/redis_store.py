@@ -31,7 +31,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from sfu.romm.store import LISTED, MAX_ROOMS, StoreError, TokenRecord
+from sfu.romm.store import LISTED, MAX_REVOCATIONS, MAX_ROOMS, StoreError, TokenRecord
 
 CALL_TIMEOUT: Final = 1.5
 """Seconds for a whole call; daemons wait 5 s for an answer of ours, which may take three calls."""
@@ -155,6 +155,9 @@ class RedisStore:
         self._format = allowlist_format
         self._timeout = timeout
         self._waiting = 0
+        self._away = False
+        self._revocations: dict[str, float] = {}
+        """What Redis said last, for when it is away; the one last heard of at the end."""
         self._look_up = client.register_script(_LOOK_UP)
         self._consume = client.register_script(_CONSUME)
         self._swap = client.register_script(_SWAP)
@@ -179,13 +182,27 @@ class RedisStore:
 
     async def revoke(self, sub: str, before: float, ttl: float) -> None:
         await self._call(self._client.set, _key(_REVOKED, sub), f"{before:.0f}", px=_milliseconds(ttl))
+        self._remember_revocation(sub, before)
 
     async def revoked_before(self, sub: str) -> float | None:
-        value = await self._call(self._get, _key(_REVOKED, sub))
-        if value is None:
-            return None
-        # Who meant to revoke and wrote no time shall have revoked for good.
-        return int(value) if value.isdigit() and len(value) < 20 else math.inf
+        """While Redis is away, what it said last of a user whose tokens were revoked."""
+        try:
+            value = await self._call(self._get, _key(_REVOKED, sub))
+        except StoreError:
+            if sub not in self._revocations:
+                raise
+            return self._revocations[sub]
+        before = None if value is None else _revocation(value)
+        self._remember_revocation(sub, before)
+        return before
+
+    def _remember_revocation(self, sub: str, before: float | None) -> None:
+        self._revocations.pop(sub, None)
+        if before is None:
+            return
+        if len(self._revocations) >= MAX_REVOCATIONS:
+            del self._revocations[next(iter(self._revocations))]
+        self._revocations[sub] = before
 
     async def put_room(self, name: str, text: str, ttl: float) -> None:
         await self._call(self._client.set, _room_key(name), _bytes(text), px=_milliseconds(ttl))
@@ -219,13 +236,26 @@ class RedisStore:
         try:
             with trio.fail_after(self._timeout):
                 result: R = await trio_asyncio.aio_as_trio(function, loop=self._loop)(*args, **kwargs)
-                return result
         except trio.TooSlowError:
-            raise StoreError(f"Redis did not answer within {self._timeout:g} s") from None
-        except (RedisError, OSError) as error:
+            raise self._lost(f"Redis did not answer within {self._timeout:g} s") from None
+        except ResponseError as error:
+            log.warning("Redis refused a call", error=type(error).__name__)
             raise StoreError(f"Redis: {type(error).__name__}") from None
+        except (RedisError, OSError) as error:
+            raise self._lost(f"Redis: {type(error).__name__}") from None
         finally:
             self._waiting -= 1
+        if self._away:
+            self._away = False
+            log.warning("Redis answers again")
+        return result
+
+    def _lost(self, error: str) -> StoreError:
+        """Nothing came back: logged once, until something does."""
+        if not self._away:
+            self._away = True
+            log.warning("Redis is away; until it is back, only read tokens work", error=error)
+        return StoreError(error)
 
     # What runs in asyncio.
 
@@ -272,6 +302,11 @@ def _rooms_untrusted(keys: Iterable[bytes], values: Iterable[bytes | None]) -> d
         if value is not None:
             rooms[name] = _text(value)
     return rooms
+
+
+def _revocation(value: bytes) -> float:
+    """Who meant to revoke and wrote no time shall have revoked for good."""
+    return int(value) if value.isdigit() and len(value) < 20 else math.inf
 
 
 def _key(prefix: str, name: str) -> bytes:

@@ -29,6 +29,8 @@ READ_TOKEN_TTL: Final = 900
 """Seconds."""
 WRITE_TOKEN_TTL: Final = 30
 """Seconds."""
+LONGEST_TTL: Final = 172_800
+"""Seconds; no RomM gives a token more (``romm-api.md`` 2.3)."""
 CLOCK_SKEW: Final = 5
 """Seconds of tolerance on ``exp`` and ``nbf``."""
 MIN_KEY_BYTES: Final = 32
@@ -101,8 +103,8 @@ class Tokens:
 
     @property
     def longest_life(self) -> int:
-        """Seconds after which every token that was ever minted with these lifetimes is refused."""
-        return max(self._ttl.values()) + CLOCK_SKEW
+        """Seconds after which every token of today is refused, be it ours or of a RomM with the same key."""
+        return max(LONGEST_TTL, *self._ttl.values()) + CLOCK_SKEW
 
     def mint(self, kind: TokenKind, *, sub: str, uid: str | None, now: float) -> Minted:
         """Sign a read or a write token. ``now`` is epoch seconds."""

@@ -39,7 +39,6 @@ async def test_no_redis_at_all() -> None:
         side = Side(store=store)
         for response in (
             await side.mint({"token_type": "write"}),
-            await side.verify(signed(read_claims())),
             await side.verify(signed(read_claims(type="sfu:write", jti="j"))),
             await side.internal("GET", "rooms/list"),
             await side.internal("GET", "rooms/resolve?room=a"),
@@ -49,8 +48,61 @@ async def test_no_redis_at_all() -> None:
             await side.internal("POST", "revoke", {"sub": "a"}),
         ):
             assert outcome(response) == (503, "store unavailable")
-        assert (await side.mint()).status == 200  # read tokens need no store
+        assert (await side.verify(await side.token("read"))).status == 200  # read tokens need no store
         assert outcome(await side.verify("junk")) == (401, "invalid token")
+
+
+async def test_revocations_that_are_known_hold_while_redis_is_away(own_redis: RedisServer) -> None:
+    async with (
+        open_redis_store(own_redis.url, call_timeout=PATIENT) as first,
+        open_redis_store(own_redis.url, call_timeout=PATIENT) as second,
+    ):
+        here, there = Side(store=first), Side(store=second)
+        token = await here.token("read")
+        assert (await here.internal("POST", "revoke", {"sub": "ann"})).status == 200
+        own_redis.kill()
+        assert outcome(await here.verify(token)) == (401, "token revoked")
+        assert (await there.verify(token)).status == 200  # it was not there when that was said
+        assert own_redis.start()
+        assert (await here.verify(token)).status == 200  # Redis is empty now, and it counts
+        own_redis.raw.set("sfu:auth:revoked:ann", "99999999999")
+        assert outcome(await there.verify(token)) == (401, "token revoked")
+        own_redis.kill()
+        assert outcome(await there.verify(token)) == (401, "token revoked")
+        assert (await here.verify(token)).status == 200
+
+
+async def test_known_revocations_have_a_limit(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfu.romm.redis_store.MAX_REVOCATIONS", 2)
+    async with open_redis_store(redis_server.url, call_timeout=PATIENT) as store:
+        for sub in ("a", "b", "a", "c"):
+            await store.revoke(sub, 5, 100)
+        assert store._revocations.keys() == {"a", "c"}
+        assert await store.revoked_before("b") == 5
+        assert store._revocations.keys() == {"c", "b"}
+
+
+async def test_an_outage_is_logged_once_and_its_end_too(own_redis: RedisServer) -> None:
+    async with open_redis_store(own_redis.url, call_timeout=PATIENT) as store:
+        with structlog.testing.capture_logs() as logs:
+            await store.ping()
+            own_redis.raw.config_set("min-replicas-to-write", 1)
+            with pytest.raises(StoreError, match="ResponseError"):
+                await store.put_room("a", "{}", 60)
+            own_redis.kill()
+            for _ in range(3):
+                with pytest.raises(StoreError, match="ConnectionError"):
+                    await store.ping()
+            assert own_redis.start()
+            for _ in range(2):
+                await store.ping()
+    assert [(line["event"], line.get("error")) for line in logs] == [
+        ("Redis refused a call", "ResponseError"),
+        ("Redis is away; until it is back, only read tokens work", "Redis: ConnectionError"),
+        ("Redis answers again", None),
+    ]
 
 
 async def _silent(stream: trio.SocketStream) -> None:
@@ -141,8 +193,8 @@ async def _callers(side: Side, verdicts: Counter[str], wrong: list[str]) -> Asyn
                 await trio.lowlevel.checkpoint()
                 if good:
                     wrong.append(str(refused))
-            except RommUnavailable:
-                verdicts["unavailable"] += 1
+            except RommUnavailable as unavailable:
+                wrong.append(str(unavailable))  # a read token can be judged without Redis
                 await trio.lowlevel.checkpoint()
             else:
                 verdicts["verified"] += 1
@@ -155,6 +207,7 @@ async def _callers(side: Side, verdicts: Counter[str], wrong: list[str]) -> Asyn
             try:
                 token = await side.token("write")
             except AssertionError:
+                verdicts["not minted"] += 1
                 await trio.lowlevel.checkpoint()
                 continue
             passed = 0
@@ -210,7 +263,7 @@ async def test_redis_restarts_under_load(own_redis: RedisServer) -> None:
         for _ in range(3):
             await until(*working)
             own_redis.kill()
-            await until("registry unavailable", "unavailable")
+            await until("registry unavailable", "not minted", "verified")
             assert await trio.to_thread.run_sync(own_redis.start)
         await until(*working)
     assert not wrong

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from sfu.romm.store import MAX_REVOCATIONS, MemoryStore
+from sfu.romm.store import MAX_REVOCATIONS, MemoryStore, StoreError
+from sfu.romm.tokens import CLOCK_SKEW
 from tests.romm.support import Side, json_of, outcome
-from tests.romm.test_http_tokens import read_claims, signed
+from tests.romm.test_http_tokens import NOW, claims_of, read_claims, signed
 from tests.romm.worlds import World
 
 
@@ -41,15 +42,35 @@ async def test_a_token_that_does_not_say_when_is_older_than_a_revocation(world: 
     assert outcome(await side.verify(token)) == (401, "token revoked")
 
 
-async def test_a_revocation_is_kept_as_long_as_its_tokens_might_live(world: World) -> None:
-    side = world.side(read_ttl=100)
-    token = await side.token("read")
+@pytest.mark.parametrize(("ours", "longest"), [(100, 172_800), (200_000, 200_000)])
+async def test_a_revocation_is_kept_as_long_as_its_tokens_might_live(
+    world: World, ours: int, longest: int
+) -> None:
+    """Also those of a RomM with the same key, which may live much longer than ours."""
+    side = world.side(read_ttl=ours)
+    token = signed(read_claims(exp=NOW + longest))
     await revoke(side, "ann")
-    world.elapse(100)
+    world.elapse(longest + CLOCK_SKEW - 1)
     assert outcome(await side.verify(token)) == (401, "token revoked")
-    world.elapse(5)
+    world.elapse(1)
     assert outcome(await side.verify(token)) == (401, "jwt expired")
     assert await world.store.revoked_before("ann") is None
+
+
+class _Away(MemoryStore):
+    """Out of reach, as a Redis may be."""
+
+    async def revoked_before(self, sub: str) -> float | None:
+        raise StoreError("away")
+
+
+async def test_without_a_store_read_tokens_are_good_and_write_tokens_wait() -> None:
+    side = Side(store=_Away())
+    assert (await side.verify(await side.token("read"))).status == 200
+    token = await side.token("write")
+    assert outcome(await side.verify(token)) == (503, "store unavailable")
+    assert await side.store.listed_token(claims_of(token)["jti"]) is not None
+    assert outcome(await side.verify(signed(read_claims(exp=NOW - 60)))) == (401, "jwt expired")
 
 
 async def test_revocation_needs_the_secret_and_a_name() -> None:
