@@ -27,6 +27,9 @@ PUSH_INTERVAL = 0.5
 """Seconds from one write of a name to the next, so that a room in turmoil is not one call for each change. A
 deletion does not wait."""
 
+CLEAN_UP_TIMEOUT = 2.0
+"""Seconds that a node's start waits for RomM; what is not cleaned up then goes when somebody asks for it."""
+
 
 class Registry:
     """This node's records, and what it asks about those of others."""
@@ -59,7 +62,9 @@ class Registry:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Do the writing until cancelled, and write everything again every ``interval`` seconds, each record
-        for itself."""
+        for itself. It is started when what this node has left behind, ending without warning, is deleted."""
+        with trio.move_on_after(CLEAN_UP_TIMEOUT):
+            await self._clean_up()
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             try:
@@ -143,6 +148,17 @@ class Registry:
         async with trio.open_nursery() as nursery:
             for name in self._published:
                 nursery.start_soon(self._withdraw_one, name)
+
+    async def _clean_up(self) -> None:
+        try:
+            registered = await self._romm.list_rooms()
+        except RommUnavailable as error:
+            log.warning("room registry not cleaned up", error=str(error))
+            return
+        for name, record in registered.items():
+            node_id = record.get("nodeId")
+            if self.is_own(node_id, record.get("url")):
+                await self._delete(name, node_id)
 
     async def _take(self, record: RoomRecord) -> None:
         """Write the record of a room to be, unless another node has one of this name.

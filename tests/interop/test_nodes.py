@@ -357,18 +357,34 @@ async def test_rooms_of_a_killed_node_are_forgotten(house: House) -> None:
 
 
 @pytest.mark.contract("D90")
-async def test_a_node_that_comes_back_knows_what_it_left_behind(house: House) -> None:
+async def test_a_node_that_comes_back_forgets_what_it_left_behind(house: House) -> None:
+    host = await house.host("b", "Left behind")
+    token = await house.token()
+    await comes_true(lambda: house.is_at("Left behind", "b", token))
+    await trio.to_thread.run_sync(house.cluster.stop_node, "b", signal.SIGKILL)
+    await trio.to_thread.run_sync(house.cluster.start_node, "b")
+    assert await house.is_at("Left behind", None, token)
+    assert host.signaling.disconnected == "lost"
+    await house.host("a", "Left behind")
+
+
+@pytest.mark.contract("D90")
+async def test_a_node_that_comes_back_while_romm_is_away_forgets_it_later(house: House) -> None:
+    cluster = house.cluster
     names = ("Opened", "Joined", "Joined elsewhere", "Resolved")
-    hosts = [await house.host("b", name) for name in names]
+    for name in names:
+        await house.host("b", name)
     token, visitors_token = await house.token(), await house.token()
     for name in names:
         await comes_true(lambda: house.is_at(name, "b", token))  # noqa: B023 - used at once
-    await trio.to_thread.run_sync(house.cluster.stop_node, "b", signal.SIGKILL)
-    await trio.to_thread.run_sync(house.cluster.start_node, "b")
+    await trio.to_thread.run_sync(cluster.stop_romm, signal.SIGKILL)
+    await trio.to_thread.run_sync(cluster.stop_node, "b", signal.SIGKILL)
+    await trio.to_thread.run_sync(cluster.start_node, "b")
+    await trio.to_thread.run_sync(cluster.start_romm)
     back = await house.member("b")
     with pytest.raises(Refused, match="no such room"):
         await back.join("Joined")
-    visitor = await house.member_at(house.cluster.public_url("a"), visitors_token)
+    visitor = await house.member_at(cluster.public_url("a"), visitors_token)
     with pytest.raises(Refused, match="no such room"):
         await follow(house, visitor, visitors_token, "Joined elsewhere")
     assert await house.node_of("Resolved", token, "b") is None
@@ -376,22 +392,22 @@ async def test_a_node_that_comes_back_knows_what_it_left_behind(house: House) ->
         assert await house.is_at(name, None, token)
     await back.open("Opened")
     assert await house.is_at("Opened", "b", token)
-    assert {host.signaling.disconnected for host in hosts} == {"lost"}
 
 
 # RomM and Redis that go
 
 
-@pytest.mark.contract("D91", "D92")
-@pytest.mark.parametrize("who", ["RomM", "Redis"])
-async def test_rooms_go_on_while_nobody_knows_anybody(house: House, who: str) -> None:
+@pytest.mark.contract("D7", "D91", "D92")
+@pytest.mark.parametrize(("who", "kind"), [("RomM", "read"), ("Redis", "write")])
+async def test_rooms_go_on_without(house: House, who: str, kind: str) -> None:
+    """``kind`` is that of tokens which nobody can check meanwhile."""
     cluster = house.cluster
     name = f"Without {who}"
     host, guest, late, other = [await house.member(node) for node in ("a", "a", "a", "b")]
     room = Room(name, cluster.nodes["a"], host, guest)
     await room.start()
     await room.prove()
-    token = await house.token()
+    token, unknown = await house.token(), await house.token(kind)
     await comes_true(lambda: house.is_at(name, "a", token))
 
     if who == "RomM":
@@ -404,9 +420,9 @@ async def test_rooms_go_on_while_nobody_knows_anybody(house: House, who: str) ->
         await other.join(name)
     await other.open(f"New {name}")
     stranger = Session(cluster, HOST)
-    assert json.loads((await stranger.open(token))[2:]) == {"message": "auth unavailable"}
+    assert json.loads((await stranger.open(unknown))[2:]) == {"message": "auth unavailable"}
     for node in NODES:
-        answer = await house.ask(node, "GET", "/list", token)
+        answer = await house.ask(node, "POST", "/create", unknown, {"room_name": "Nobody's"})
         assert (answer.status, answer.json()) == (503, {"error": "auth unavailable"})
     await room.prove()
 

@@ -11,8 +11,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sfu.romm.port import RommUnavailable, RoomRecord
 from sfu.rooms import RoomLimits
-from sfu.signaling.registry import is_loopback_url
+from sfu.signaling.registry import CLEAN_UP_TIMEOUT, is_loopback_url
 from tests.support.app_world import AppWorld, MemorySocket, body_of, open_world
+from tests.support.memory_romm import MemoryRomm
 
 OPEN_R = ("open-room", {"extra": {"room_name": "R"}})
 JOIN_R = ("join-room", {"extra": {"room_name": "R"}})
@@ -72,6 +73,32 @@ async def test_records_that_this_node_left_behind_go(
     await bob.ask(*OPEN_R)
     assert world.romm.rooms["R"].node_id == "node-1"
     assert world.romm.rooms["R"].url == "http://here"
+
+
+@pytest.mark.contract("D90")
+async def test_a_node_that_starts_deletes_what_it_has_left_behind(autojump_clock: MockClock) -> None:
+    romm = MemoryRomm()
+    theirs = record("node-2", "http://there", "theirs")
+    romm.rooms = {
+        "theirs": theirs,
+        "before": record("before", "http://here", "before"),
+        "moved": record("node-1", "http://old", "moved"),
+    }
+    async with open_world(romm=romm):
+        assert romm.rooms == {"theirs": theirs}
+
+
+@pytest.mark.parametrize("down", [True, False], ids=["refuses", "is silent"])
+async def test_a_node_starts_without_romm(autojump_clock: MockClock, down: bool) -> None:
+    romm = MemoryRomm()
+    romm.rooms["R"] = record("before", "http://here")
+    romm.down, romm.held = down, None if down else trio.Event()
+    began = trio.current_time()
+    async with open_world(romm=romm) as world:
+        assert trio.current_time() - began == (0 if down else CLEAN_UP_TIMEOUT)
+        romm.down, romm.held = False, None
+        assert await (await world.connect("bob")).call(*JOIN_R) == ["no such room"]
+        assert romm.rooms == {}
 
 
 @pytest.mark.contract("D89")

@@ -224,5 +224,6 @@ async def open_world(**settings: Any) -> AsyncIterator[AppWorld]:
     async with trio.open_nursery() as nursery:
         world = AppWorld(nursery, AppSettings(**(defaults | settings)), romm)
         await nursery.start(world.app.run)
+        romm.calls.clear()  # the node has looked for what it has left behind
         yield world
         nursery.cancel_scope.cancel()
