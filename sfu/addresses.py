@@ -1,8 +1,9 @@
-"""Which addresses a node announces in its ICE candidates when nobody told it."""
+"""Which addresses a node announces in its ICE candidates when nobody told it; which URLs reach only oneself."""
 
 from __future__ import annotations
 
 import ipaddress
+from urllib.parse import urlsplit
 
 import ifaddr
 
@@ -35,3 +36,12 @@ def announced_addresses(configured: tuple[str, ...], listen_ip: str, *, loopback
 def _is_usable(text: str) -> bool:
     address = ipaddress.ip_address(text)
     return not (address.is_loopback or address.is_link_local or address.is_unspecified)
+
+
+def is_loopback_url(url: str) -> bool:
+    """Whether this URL leads every machine to itself."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or host.endswith(".localhost") or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

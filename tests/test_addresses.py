@@ -1,4 +1,5 @@
-"""What is announced when nobody says what: addresses of this machine that somebody else can reach."""
+"""What is announced when nobody says what: addresses of this machine that somebody else can reach. And which
+URLs nobody else can."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Sequence
 import ifaddr
 import pytest
 
-from sfu.addresses import MAX_ANNOUNCED, announced_addresses
+from sfu.addresses import MAX_ANNOUNCED, announced_addresses, is_loopback_url
 
 
 def adapters(monkeypatch: pytest.MonkeyPatch, *addresses: str | tuple[str, int, int]) -> None:
@@ -52,3 +53,21 @@ def test_what_is_configured_or_bound_wins(monkeypatch: pytest.MonkeyPatch) -> No
 def test_addresses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     adapters(monkeypatch, *(f"192.0.2.{n}" for n in range(1, 20)))
     assert len(announced_addresses((), "0.0.0.0", loopback=False)) == MAX_ANNOUNCED
+
+
+@pytest.mark.contract("D89")
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("http://localhost:3001", True),
+        ("http://sfu.localhost", True),
+        ("https://127.0.0.1/x", True),
+        ("http://[::1]:3001", True),
+        ("http://192.0.2.1:3001", False),
+        ("https://play.example", False),
+        ("http://[bad", False),
+        ("", False),
+    ],
+)
+def test_which_urls_lead_every_machine_to_itself(url: str, local: bool) -> None:
+    assert is_loopback_url(url) is local

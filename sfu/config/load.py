@@ -13,10 +13,10 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from sfu.addresses import is_loopback_url
 from sfu.config import limits, parse
 from sfu.config.cpus import available_cpus
 from sfu.config.romm import RommSettings
@@ -271,21 +271,13 @@ def _remarks(settings: Settings, origins: Mapping[str, str], environ: Mapping[st
         return remarks
     if "public_url" not in origins:
         remarks.append("PUBLIC_URL: not set; nodes that share a registry need one each")
-    elif _is_loopback(settings.public_url):
+    elif is_loopback_url(settings.public_url):
         remarks.append(f"{origins['public_url']}: only this machine can reach that address")
     if "node_id" not in origins:
         remarks.append("NODE_ID: not set; after a restart the registry's records look like another node's")
     elif not settings.sid_prefix:
         remarks.append(f"{origins['node_id']}: not only letters, digits, . - _, so no prefix for session ids")
     return remarks
-
-
-def _is_loopback(url: str) -> bool:
-    try:
-        host = urlsplit(url).hostname or ""
-    except ValueError:
-        return False
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _unknown(environ: Mapping[str, str]) -> list[str]:

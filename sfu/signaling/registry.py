@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 import structlog
 import trio
 
+from sfu.addresses import is_loopback_url
 from sfu.romm.port import Romm, RommUnavailable, RoomRecord, RoomTaken
 
 log = structlog.get_logger(__name__)
@@ -235,12 +234,3 @@ class Registry:
         finally:
             if not turn.locked() and self._turns.get(name) is turn:
                 del self._turns[name]
-
-
-def is_loopback_url(url: str) -> bool:
-    """Whether this URL leads every machine to itself."""
-    try:
-        host = urlsplit(url).hostname or ""
-        return host == "localhost" or host.endswith(".localhost") or ip_address(host).is_loopback
-    except ValueError:
-        return False

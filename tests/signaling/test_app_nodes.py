@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sfu.romm.port import RommUnavailable, RoomRecord
 from sfu.rooms import RoomLimits
-from sfu.signaling.registry import CLEAN_UP_TIMEOUT, is_loopback_url
+from sfu.signaling.registry import CLEAN_UP_TIMEOUT
 from tests.support.app_world import AppWorld, MemorySocket, body_of, open_world
 from tests.support.memory_romm import MemoryRomm
 
@@ -109,24 +109,6 @@ async def test_a_url_that_all_nodes_share_tells_nothing(autojump_clock: MockCloc
         assert await bob.call(*JOIN_R) == ["no such room"], "a redirect would lead back here"
         assert await bob.call(*OPEN_R) == ["room exists"]
         assert world.romm.rooms == {"R": theirs}
-
-
-@pytest.mark.contract("D89")
-@pytest.mark.parametrize(
-    ("url", "local"),
-    [
-        ("http://localhost:3001", True),
-        ("http://sfu.localhost", True),
-        ("https://127.0.0.1/x", True),
-        ("http://[::1]:3001", True),
-        ("http://192.0.2.1:3001", False),
-        ("https://play.example", False),
-        ("http://[bad", False),
-        ("", False),
-    ],
-)
-def test_which_urls_lead_every_machine_to_itself(url: str, local: bool) -> None:
-    assert is_loopback_url(url) is local
 
 
 @pytest.mark.contract("D92")
