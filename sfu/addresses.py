@@ -1,4 +1,4 @@
-"""Which addresses a node announces in its ICE candidates when nobody told it; which URLs reach only oneself."""
+"""Addresses: which ones a node announces when nobody told it, and which URLs lead nobody but itself there."""
 
 from __future__ import annotations
 
