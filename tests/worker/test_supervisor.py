@@ -189,8 +189,10 @@ async def test_a_room_that_many_want_at_once_is_made_once() -> None:
             infos.append(await media.create_transport("room"))
 
         async with trio.open_nursery() as nursery:
-            for _ in range(20):
+            for number in range(19):
                 nursery.start_soon(join)
+                if number == 10:
+                    await join()  # and some come when others are there already
         assert len({candidate["port"] for info in infos for candidate in info["iceCandidates"]}) == 2
         producer_id = await media.produce(infos[0]["id"], "video", video_parameters())
         for info in infos[1:]:
