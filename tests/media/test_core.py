@@ -292,7 +292,6 @@ def test_audio_flows_without_waiting_for_key_frames() -> None:
     assert {p.payload_type for p in packets} == {100}
 
 
-@pytest.mark.contract("D81")
 def test_ignore_dtx_leaves_silence_out_without_a_gap() -> None:
     world = World()
     host_id, host = world.join()
@@ -307,6 +306,20 @@ def test_ignore_dtx_leaves_silence_out_without_a_gap() -> None:
     assert len(received(viewer, full)) == 30
     numbers = [p.sequence_number for p in received(viewer, quiet)]
     assert numbers == list(range(numbers[0], numbers[0] + 20))
+
+
+@pytest.mark.contract("D81")
+def test_short_packets_of_video_are_no_silence() -> None:
+    world = World()
+    host_id, host = world.join()
+    world.produce_video(host_id)
+    viewer_id, viewer = world.join()
+    ssrc = world.consume(viewer_id, ignore_dtx=True)["rtpParameters"]["encodings"][0]["ssrc"]
+    source = VideoSource(host)
+    source.frame(key=True)
+    source.send(source.index, b"\x48", marker=True)
+    world.run(0.1)
+    assert [len(p.payload) for p in received(viewer, ssrc)][3:] == [1]
 
 
 def test_ice_restart_keeps_everything_running() -> None:
