@@ -375,6 +375,7 @@ def test_closing_from_here_says_goodbye() -> None:
 
 @pytest.mark.contract("D84")
 def test_a_peer_gone_silent_is_given_up_in_the_end() -> None:
+    assert 60 <= DISCONNECTED_TIMEOUT <= 120, "what the contract asks for"
     world = World()
     host, _, _ = started(world)
     world.network.filter = lambda _data, source, _destination: source != host.address
