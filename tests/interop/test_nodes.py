@@ -424,6 +424,11 @@ async def test_rooms_go_on_without(house: House, who: str, kind: str) -> None:
     for node in NODES:
         answer = await house.ask(node, "POST", "/create", unknown, {"room_name": "Nobody's"})
         assert (answer.status, answer.json()) == (503, {"error": "auth unavailable"})
+    if who == "Redis":
+        assert (await stranger.open(token)).startswith("40{"), "a read token needs no Redis"
+        rooms = await house.listed("a", token)
+        assert name in rooms
+        assert {room["nodeId"] for room in rooms.values()} == {"a"}, "what a node can tell by itself"
     await room.prove()
 
     await trio.to_thread.run_sync(cluster.mend)
