@@ -227,7 +227,13 @@ class _Wire(trio.abc.Stream):
             raise trio.ClosedResourceError
         # wsproto hands out one frame at a time.
         self._sent_close = self._sent_close or data[0] == _CLOSE_FRAME
-        await self._stream.send_all(data)
+        try:
+            await self._stream.send_all(data)
+        except trio.Cancelled:
+            self._closed = (
+                True  # half a frame may be out: whatever followed would be taken for the rest of it
+            )
+            raise
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()

@@ -170,6 +170,18 @@ async def test_a_client_can_close_the_session(autojump_clock: MockClock) -> None
         assert (await poller.poll()).status == 400
 
 
+@pytest.mark.parametrize("rest", ['42["late"]', "40", "41", "2", "1"])
+async def test_what_follows_the_end_in_a_payload_is_ignored(autojump_clock: MockClock, rest: str) -> None:
+    app = Recorder()
+    async with open_house(app) as house:
+        poller = await house.connect_polling()
+        assert (await poller.post(f"1\x1e{rest}")).status == 200
+        await trio.testing.wait_all_tasks_blocked()
+        assert app.events == []
+        assert len(app.sockets) == 1
+        assert app.reasons == ["transport close"]
+
+
 async def test_a_payload_over_the_limit_is_refused_before_it_is_read(autojump_clock: MockClock) -> None:
     app = Recorder()
     async with open_house(app, SignalingSettings(max_payload=1000)) as house:

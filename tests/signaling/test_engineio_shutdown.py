@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
+from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError
 
 from sfu.signaling.http import Request, Response, Route, json_response
 from sfu.signaling.settings import SignalingSettings
@@ -88,6 +91,39 @@ async def test_only_clients_that_have_a_session_are_heard_meanwhile(autojump_clo
         assert (await poller.post('42["into the void"]')).body == b"ok"
         assert not house.over.is_set()
         assert (await house.client().get(poller.target)).body == b"1"
+        await house.over.wait()
+        assert trio.current_time() == 0.0
+
+
+@pytest.mark.contract("D5")
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+@pytest.mark.parametrize("moments", range(16))
+async def test_who_is_just_coming_in_is_told_or_refused(
+    autojump_clock: MockClock, transport: str, moments: int
+) -> None:
+    """At whatever moment of its handshake: a session that nobody ended would last until the time is up."""
+    async with open_house(Recorder()) as house, trio.open_nursery() as nursery:
+
+        async def come_in_by_websocket() -> None:
+            try:
+                async with house.websocket() as ws:
+                    while True:
+                        await ws.text()
+            except* (ConnectionClosed, ConnectionRejected, HandshakeError):
+                pass
+
+        async def come_in_by_polling() -> None:
+            answer = await house.client().get(POLLING)
+            packets = answer.body.decode().split("\x1e")
+            if answer.status == 200 and packets[-1] != "1":
+                sid = json.loads(packets[0][1:])["sid"]
+                answer = await house.client().get(f"{POLLING}&sid={sid}")
+                assert answer.body == b"1"
+
+        nursery.start_soon(come_in_by_polling if transport == "polling" else come_in_by_websocket)
+        for _ in range(moments):
+            await trio.lowlevel.checkpoint()
+        house.scope.cancel()
         await house.over.wait()
         assert trio.current_time() == 0.0
 

@@ -233,6 +233,22 @@ async def test_asking_for_a_sign_of_life(autojump_clock: MockClock) -> None:
         assert not await socket.is_alive(1.5)  # and now there is no link that could be
 
 
+async def test_a_link_that_ends_is_known_to_be_dead_at_once(autojump_clock: MockClock) -> None:
+    app = Recorder()
+    async with open_house(app) as house, house.connected_websocket() as ws, trio.open_nursery() as nursery:
+        answers: list[bool] = []
+
+        async def ask() -> None:
+            answers.append(await app.sockets[0].is_alive(1.5))
+
+        nursery.start_soon(ask)
+        await ws.text()
+        await ws.connection.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert answers == [False]
+        assert trio.current_time() == 0.0
+
+
 async def test_a_poller_is_asked_for_a_sign_of_life_too(autojump_clock: MockClock) -> None:
     app = Recorder()
     async with open_house(app) as house, trio.open_nursery() as nursery:

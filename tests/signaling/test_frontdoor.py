@@ -25,7 +25,15 @@ from sfu.signaling.http import (
     json_response,
 )
 from sfu.signaling.settings import SignalingSettings
-from tests.signaling.harness import POLLING, Client, Echo, MemoryListener, open_house
+from tests.signaling.harness import (
+    POLLING,
+    WEBSOCKET,
+    Client,
+    Echo,
+    MemoryListener,
+    open_house,
+    upgrade_request,
+)
 
 
 async def describe(request: Request) -> Response:
@@ -451,6 +459,15 @@ async def test_sessions_are_limited(autojump_clock: MockClock) -> None:
         assert (answer.status, answer.json()) == (503, {"error": "too many sessions"})
         await poller.post("1")
         await house.open_polling()
+
+
+async def test_websockets_that_come_at_once_are_limited_too(autojump_clock: MockClock) -> None:
+    async with open_house(Echo(), SignalingSettings(max_sessions=2)) as house:
+        clients = [house.client() for _ in range(6)]
+        for client in clients:
+            await client.stream.send_all(upgrade_request(WEBSOCKET))
+        await trio.testing.wait_all_tasks_blocked()
+        assert house.door.session_count == 2
 
 
 async def test_many_sessions_at_once(autojump_clock: MockClock) -> None:

@@ -194,6 +194,8 @@ class EngineServer:
         """Use an accepted WebSocket until it or its session ends."""
         session = ticket.session
         if session is None:
+            if self._no_room() is not None:
+                return  # what room there was when it was admitted has been taken meanwhile
             session = await self._open(ticket.request, Link.WEBSOCKET)
         elif not await session.upgrade_untrusted(websocket):
             return
@@ -216,16 +218,15 @@ class EngineServer:
             ping_timeout=self._settings.ping_timeout,
             max_payload=self._settings.max_payload,
         )
+        session.handler = self._make_handler(session, request)
         session.send([opening], len(opening))
         self._sessions[session.sid] = session
-        await self._nursery.start(self._run, session, self._make_handler(session, request))
+        await self._nursery.start(self._run, session)
         return session
 
-    async def _run(
-        self, session: Session, handler: SessionHandler, *, task_status: trio.TaskStatus[None]
-    ) -> None:
+    async def _run(self, session: Session, *, task_status: trio.TaskStatus[None]) -> None:
         try:
-            await session.run(handler, task_status=task_status)
+            await session.run(task_status=task_status)
             with trio.move_on_at(session.ended_at + self._settings.close_timeout):
                 while session.sid in self._lingering:
                     await self._lingering_changed.park()

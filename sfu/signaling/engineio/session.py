@@ -115,7 +115,8 @@ class SessionHandler(Protocol):
         """A message came in. Must not block or raise."""
 
     def closed(self, reason: CloseReason) -> None:
-        """The session has ended; called once, nothing follows. Must not block or raise."""
+        """The session has ended; called once, nothing follows, though :meth:`run` may be still to begin. Must
+        not block or raise."""
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Do this layer's work until it is done after :meth:`closed`; ``started()`` when messages may
@@ -136,6 +137,8 @@ class Session:
             forget: called once, when the session ends and before anyone else is told.
         """
         self.sid = sid
+        self.handler: SessionHandler
+        """Set once, before anything else is done with the session."""
         self.last_seen = trio.current_time()
         """When the last packet of any kind came in."""
         self.polling = False
@@ -159,7 +162,6 @@ class Session:
         """Set by the next packet or the end, if somebody waits for it."""
         self._farewell: list[Frame] = []
         self._websocket_scope: trio.CancelScope | None = None
-        self._handler: SessionHandler | None = None
 
     @property
     def link(self) -> Link:
@@ -168,15 +170,12 @@ class Session:
 
     # --- life -------------------------------------------------------------------------------------
 
-    async def run(
-        self, handler: SessionHandler, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the session's tasks until it has ended and the layer above has wound up."""
-        self._handler = handler
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._beat)
-                await handler.run(task_status=task_status)
+                await self.handler.run(task_status=task_status)
                 nursery.cancel_scope.cancel()
         finally:
             self.close(CloseReason.FORCED_CLOSE)
@@ -202,8 +201,7 @@ class Session:
         self._farewell = [farewell]
         if self._websocket_scope is not None:
             self._websocket_scope.deadline = trio.current_time() + self._settings.close_timeout
-        if self._handler is not None:
-            self._handler.closed(reason)
+        self.handler.closed(reason)
 
     async def is_alive(self, within: float) -> bool:
         """Ping the client now, and say whether anything at all comes from it within so many seconds."""
@@ -267,8 +265,7 @@ class Session:
         self._hear()
         match packet.type:
             case PacketType.MESSAGE:
-                assert self._handler is not None
-                self._handler.message(packet.data)
+                self.handler.message(packet.data)
             case PacketType.PONG:
                 self._pong.set()
             case PacketType.NOOP:
