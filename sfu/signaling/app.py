@@ -86,7 +86,7 @@ class SfuApplication:
         except Refused as refusal:
             ack(refusal.error or "error")
         except MediaError as error:
-            ack(str(error) or "error")
+            ack(str(error))  # never empty
 
     async def disconnect(self, socket: Socket, reason: str) -> None:
         """A socket is gone; its place in a room is kept for a while."""

@@ -162,6 +162,7 @@ def test_announced_ip() -> None:
     assert settings(ANNOUNCED_IP=",").announced_ip is None
 
 
+@pytest.mark.contract("D91")
 @pytest.mark.parametrize(("ttl", "refresh"), [(1, 5), (10, 5), (30, 15), (60, 25), (600, 25)])
 def test_registry_refresh(ttl: int, refresh: float) -> None:
     assert settings(ROOM_REGISTRY_TTL_SECONDS=str(ttl)).registry_refresh_seconds == refresh
