@@ -12,7 +12,7 @@ import * as parameters from "mediasoup-client/fakeParameters";
 import { FakeHandler } from "mediasoup-client/handlers/FakeHandler";
 
 import { FakeClock, FakeIo, settle } from "./fakes.js";
-import { REJOIN_ATTEMPTS, REJOIN_DELAY } from "../src/netplay/session.js";
+import { AWAY_PATIENCE, REJOIN_ATTEMPTS, REJOIN_DELAY } from "../src/netplay/session.js";
 import { HANGUP_DELAY, REQUEST_TIMEOUT } from "../src/netplay/signaling.js";
 import { NetplaySession } from "../src/netplay/index.js";
 
@@ -376,6 +376,56 @@ test("a rejoin that is sent to another server builds everything anew there", asy
   assert.equal(session.state, "room");
   assert.equal(io.names().filter((name) => name === "join-room").length, 2);
   assert.equal(session.media?.counters.builds, 1); // of the new media
+  await session.close();
+});
+
+test("a server away from home that is gone for good is not waited for: home knows where the room is now", async () => {
+  const { session, io, clock, left } = await redirected();
+  await session.join({ name: "R" });
+  await quiet();
+  io.dead.add("http://other");
+  io.drop();
+  assert.equal(session.state, "rejoining");
+  clock.advance(AWAY_PATIENCE - 1);
+  await quiet();
+  assert.equal(io.urls.at(-1), "http://other");
+  clock.advance(1); // home still says that the room is there, where nobody answers
+  await quiet();
+  assert.deepEqual(io.urls, ["http://server", "http://other", "http://server"]);
+  clock.advance(REQUEST_TIMEOUT);
+  await quiet();
+  clock.advance(REJOIN_DELAY);
+  await quiet();
+  clock.advance(AWAY_PATIENCE);
+  io.answers.set("join-room", () =>
+    io.urls.at(-1) === "http://third"
+      ? [null, { users: users({ ann: HOST, bob: { socketId: `socket-${io.connects}` } }) }]
+      : [null, { redirect: "http://third" }],
+  );
+  await quiet();
+  assert.equal(io.urls.at(-1), "http://third");
+  assert.equal(session.state, "room");
+  assert.deepEqual(left, []);
+  await session.close();
+  assert.equal(clock.timers, 0);
+});
+
+test("who leaves while being sent to a server that does not answer is not joined again", async () => {
+  const { session, io, clock, left } = await redirected();
+  await session.join({ name: "R" });
+  await quiet();
+  io.dead.add("http://other");
+  io.drop();
+  clock.advance(AWAY_PATIENCE);
+  await quiet();
+  io.sent.length = 0;
+  await session.leave();
+  await quiet();
+  clock.advance(REQUEST_TIMEOUT + REJOIN_DELAY);
+  await quiet();
+  assert.ok(!io.names().includes("join-room"));
+  assert.equal(session.state, "lobby");
+  assert.deepEqual(left, ["left"]);
   await session.close();
 });
 

@@ -13,7 +13,7 @@
 
 import type { types } from "mediasoup-client";
 
-import { type Clock, pause, systemClock } from "./clock.js";
+import { type Clock, type Timer, pause, systemClock } from "./clock.js";
 import { Emitter } from "./emitter.js";
 import type { MediaPlan, VideoOptions } from "./graph.js";
 import type { Input } from "./input.js";
@@ -42,6 +42,8 @@ import { type LiveStats, StatsSampler } from "./stats.js";
 /** How often a refused rejoin is tried again, and the wait between, in milliseconds. */
 export const REJOIN_ATTEMPTS = 10;
 export const REJOIN_DELAY = 1_000;
+/** How long a server that we were sent to may be out of reach before we ask for the room at home, in milliseconds. */
+export const AWAY_PATIENCE = 5_000;
 /** How long leaving waits for the server's word, in milliseconds. */
 export const LEAVE_TIMEOUT = 2_000;
 
@@ -133,6 +135,7 @@ export class NetplaySession extends Emitter<SessionEvents> {
   #inputs: InputPipeline | null = null;
   #stats: LiveStats | null = null;
   #moving = false;
+  #patience: Timer = null;
 
   constructor(options: SessionOptions) {
     super();
@@ -242,6 +245,7 @@ export class NetplaySession extends Emitter<SessionEvents> {
         const elsewhere = parseRedirect(answer, this.#options.url);
         if (elsewhere !== null) {
           await this.#moveTo(elsewhere);
+          if (this.#signaling.url !== elsewhere) throw new RequestError("You left meanwhile.", "offline");
           answer = await join();
         }
         this.#users(answer);
@@ -331,8 +335,11 @@ export class NetplaySession extends Emitter<SessionEvents> {
     for (let attempt = 0; attempt < REJOIN_ATTEMPTS; attempt += 1) {
       if (attempt > 0) await pause(this.#clock, REJOIN_DELAY);
       // Somebody left, or the link went again: then another rejoin takes over.
-      if (this.#state !== "rejoining" || this.#membership !== membership || !this.#signaling.connected)
+      if (this.#state !== "rejoining" || this.#membership !== membership) return;
+      if (!this.#signaling.connected) {
+        this.#watchAway();
         return;
+      }
       try {
         await membership?.enter();
         this.#enter("room");
@@ -458,6 +465,19 @@ export class NetplaySession extends Emitter<SessionEvents> {
     });
   }
 
+  /** A server that we were sent to may be gone for good, and the room elsewhere: ask at home before long. */
+  #watchAway(): void {
+    this.#clock.clearTimeout(this.#patience);
+    if (this.#state !== "rejoining" || this.#signaling.url === this.#options.url) return;
+    this.#patience = this.#clock.setTimeout(() => {
+      if (this.#state !== "rejoining" || this.#signaling.connected) return;
+      this.#moveTo(this.#options.url).then(
+        () => this.#rejoin(),
+        (error: unknown) => this.emit("trouble", error instanceof Error ? error : new Error(String(error))),
+      );
+    }, AWAY_PATIENCE);
+  }
+
   /** Go on at another server of the group, which may know other codecs. @throws RequestError */
   async #moveTo(url: string): Promise<void> {
     this.#device = null;
@@ -480,6 +500,7 @@ export class NetplaySession extends Emitter<SessionEvents> {
   }
 
   #forget(): void {
+    this.#clock.clearTimeout(this.#patience);
     this.#stopMedia();
     this.#hostId = null;
     this.#stats = null;
@@ -508,6 +529,7 @@ export class NetplaySession extends Emitter<SessionEvents> {
       this.#enter("offline");
     } else if (this.#state === "room") {
       this.#enter("rejoining");
+      this.#watchAway();
     } else if (this.#state === "lobby") {
       this.#enter("offline");
     }
