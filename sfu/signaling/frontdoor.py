@@ -223,7 +223,7 @@ class FrontDoor:
         except HttpError as error:
             connection.last = True
             await connection.respond(error_response(error.status, str(error)))
-        if connection.next_cycle() and not self._closing:
+        if connection.next_cycle():
             return True
         await self._linger(connection.stream)
         return False

@@ -128,6 +128,32 @@ async def test_who_is_just_coming_in_is_told_or_refused(
         assert trio.current_time() == 0.0
 
 
+@pytest.mark.parametrize("probed", [False, True])
+async def test_a_websocket_that_was_to_take_over_is_not_waited_for(
+    autojump_clock: MockClock, probed: bool
+) -> None:
+    app = Recorder()
+    async with open_house(app) as house, trio.open_nursery() as nursery:
+        poller = await house.connect_polling()
+        bodies: list[bytes] = []
+
+        async def poll_to_the_end() -> None:
+            while not bodies or bodies[-1] == b"6":
+                bodies.append((await poller.poll()).body)
+
+        nursery.start_soon(poll_to_the_end)
+        async with house.websocket(f"{WEBSOCKET}&sid={poller.sid}") as ws:
+            if probed:
+                await ws.send("2probe")
+                assert await ws.text() == "3probe"
+            house.scope.cancel()
+            await ws.closed()
+            await house.over.wait()
+        assert bodies[-1] == b"1"
+        assert app.reasons == ["server shutting down"]
+        assert trio.current_time() == 0.0
+
+
 @pytest.mark.parametrize(("close", "shutdown"), [(0.25, 1.0), (5.0, 0.5)])
 async def test_a_client_that_does_not_ask_is_not_waited_for_long(
     autojump_clock: MockClock, close: float, shutdown: float

@@ -191,7 +191,8 @@ class Session:
         """
         if self._link is Link.CLOSED:
             return
-        self.lingers = reason in OUR_OWN and self._link is not Link.WEBSOCKET
+        by_websocket = self._is(Link.WEBSOCKET)
+        self.lingers = reason in OUR_OWN and not by_websocket
         self.ended_at = trio.current_time()
         self._step(Step.CLOSE)
         self._hear()
@@ -200,7 +201,8 @@ class Session:
             self._outbox.clear()
         self._farewell = [farewell]
         if self._websocket_scope is not None:
-            self._websocket_scope.deadline = trio.current_time() + self._settings.close_timeout
+            patience = self._settings.close_timeout if by_websocket else 0.0
+            self._websocket_scope.deadline = trio.current_time() + patience
         self.handler.closed(reason)
 
     async def is_alive(self, within: float) -> bool:
