@@ -53,6 +53,8 @@ from sfu.worker.tcp import TcpConnections
 from sfu.worker.udp import UdpPort
 
 TCP_BACKLOG = 256
+MAX_ERROR = 300
+"""Characters of a refusal, which may quote what the client sent."""
 GOODBYE_TIME = 0.2
 """Seconds for close_notify and SCTP aborts to leave when a worker stops."""
 
@@ -126,9 +128,9 @@ class MediaWorker:
         try:
             return Result(call.id, self._execute(call.request, trio.current_time()))
         except MediaRefused as refusal:
-            return Result(call.id, error=str(refusal), cause=refusal.cause)
+            return Result(call.id, error=str(refusal)[:MAX_ERROR], cause=refusal.cause)
         except OrtcError as error:
-            return Result(call.id, error=str(error))
+            return Result(call.id, error=str(error)[:MAX_ERROR])
         except Exception as error:  # noqa: BLE001 - one client's request must not end the others' media
             if self._core is not None:
                 self._core.record_fault(error, trio.current_time())

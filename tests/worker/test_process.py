@@ -15,6 +15,7 @@ from sfu.media.events import Fault
 from sfu.worker.client import WorkerClient
 from sfu.worker.messages import (
     Configure,
+    ConnectTransport,
     Consume,
     CreateRouter,
     CreateTransport,
@@ -25,7 +26,7 @@ from sfu.worker.messages import (
     WorkerEvent,
 )
 from sfu.worker.port import MediaError
-from sfu.worker.process import MediaWorker
+from sfu.worker.process import MAX_ERROR, MediaWorker
 from tests.support.world import video_parameters
 
 
@@ -83,6 +84,14 @@ async def test_a_refusal_has_its_cause_with_it() -> None:
             await client.call(Consume("t", "c", "nope", {}, ignore_dtx=False))
         assert str(refusal.value) == "cannot consume"
         assert refusal.value.cause == "there is no such producer in the room"
+
+
+async def test_a_refusal_quotes_only_so_much() -> None:
+    async with worker() as (client, _):
+        with pytest.raises(MediaError) as refusal:
+            await client.call(ConnectTransport("t", {"fingerprints": [], "role": "x" * 100_000}))
+        assert str(refusal.value).startswith("invalid parameters: Invalid enum value 'xxx")
+        assert len(str(refusal.value)) == MAX_ERROR
 
 
 @pytest.mark.contract("D62")
