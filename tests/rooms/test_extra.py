@@ -9,10 +9,11 @@ from sfu.rooms.limits import DEFAULT_LIMITS, RoomLimits
 from sfu.rooms.names import Refused
 
 
-def nested(depth: int) -> Any:
+def nested(depth: int, key: str | None = None) -> Any:
+    """Arrays in arrays, or objects in objects."""
     value: Any = 1
     for _ in range(depth):
-        value = [value]
+        value = [value] if key is None else {key: value}
     return value
 
 
@@ -89,9 +90,12 @@ def test_the_number_of_keys_is_bounded() -> None:
 @pytest.mark.contract("D20")
 def test_the_depth_is_bounded_however_deep_it_gets() -> None:
     parse_extra_untrusted({"room_name": "R", "x": nested(DEFAULT_LIMITS.extra_depth - 1)})
+    parse_extra_untrusted({"room_name": "R", "x": nested(DEFAULT_LIMITS.extra_depth - 1, "key")})
     for depth in (DEFAULT_LIMITS.extra_depth, 100_000):
         with pytest.raises(Refused):
             parse_extra_untrusted({"room_name": "R", "x": nested(depth)})
+        with pytest.raises(Refused):
+            parse_extra_untrusted({"room_name": "R", "x": nested(depth, "key")})
 
 
 @pytest.mark.contract("D20")

@@ -182,6 +182,13 @@ def test_a_password_is_asked_of_newcomers_only(world: World, given: Any) -> None
     assert "users" in value(world.join("ann", password=given))
 
 
+@pytest.mark.contract("D58")
+def test_only_a_string_is_a_password(world: World) -> None:
+    world.open("ann", password="5")
+    assert error(world.join("bob", password=5)) == "bad password"
+    assert "users" in value(world.join("bob", password="5"))
+
+
 @pytest.mark.contract("D32", "D36", "M12")
 def test_players_are_limited_and_spectators_are_not_in_their_way(world: World) -> None:
     world.open("ann", max_players=2)
@@ -194,6 +201,23 @@ def test_players_are_limited_and_spectators_are_not_in_their_way(world: World) -
     assert world.rooms.listing()[0]["current"] == 2
     rows = world.room().users_for(world.room().members["id:tim"])
     assert [row.get("is_spectator") for row in rows.values()] == [None, True, True, None, True]
+    world.leave("bob")
+    world.slot("tim", 1)
+    assert "is_spectator" not in world.room().members["id:tim"].public_extra(), (
+        "whatever it said when it came"
+    )
+
+
+@pytest.mark.contract("D32")
+def test_the_seat_of_who_is_in_grace_is_taken(world: World) -> None:
+    world.open("ann", max_players=2)
+    world.join("bob")
+    world.lose("bob")
+    assert error(world.join("cat")) == "room full"
+    world.join("sue", player_slot=8)
+    assert error(world.slot("sue", 1)) == "room full"
+    world.join("bob-2")
+    assert world.slots() == {"ann": 0, "bob": 1, "sue": 8}
 
 
 @pytest.mark.contract("D32")

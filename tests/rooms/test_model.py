@@ -18,6 +18,7 @@ def world() -> World:
     return World()
 
 
+@pytest.mark.contract("D4")
 def test_users_updated_goes_at_once_then_every_quarter_second(world: World) -> None:
     world.open("ann")
     for name in ("bob", "cat", "dan"):
@@ -30,6 +31,7 @@ def test_users_updated_goes_at_once_then_every_quarter_second(world: World) -> N
     assert world.sleep(10) == []
 
 
+@pytest.mark.contract("D4")
 def test_rooms_updated_is_held_back_across_rooms(world: World) -> None:
     assert RoomsUpdated() in world.open("ann", "A")
     assert RoomsUpdated() not in world.open("bob", "B")
@@ -44,6 +46,7 @@ def test_rooms_without_players_are_not_listed(world: World) -> None:
     assert len(world.rooms) == 1
 
 
+@pytest.mark.contract("D4")
 def test_the_list_is_bounded() -> None:
     world = World(limits=RoomLimits(listed_rooms=2))
     for n in range(3):
@@ -51,6 +54,7 @@ def test_the_list_is_bounded() -> None:
     assert [entry["name"] for entry in world.rooms.listing()] == ["R1", "R2"]
 
 
+@pytest.mark.contract("D4")
 def test_a_costly_list_goes_out_less_often(world: World) -> None:
     world.open("ann", "A")
     world.rooms.pace_listing(3.0)

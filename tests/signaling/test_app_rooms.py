@@ -259,6 +259,18 @@ async def test_the_room_list_is_told_to_who_asks(autojump_clock: MockClock, worl
     assert alice.take() == []
 
 
+@pytest.mark.contract("D2")
+@pytest.mark.parametrize(
+    "event", ["request-room-list", "get-open-rooms", "sfu-available", "sfu-get-producers"]
+)
+async def test_surplus_arguments_where_the_payload_is_ignored(
+    autojump_clock: MockClock, world: AppWorld, event: str
+) -> None:
+    alice = await world.host("alice")
+    assert await alice.call(event, {}, 1) == ["invalid"]
+    assert await alice.call(event, 5) != ["invalid"]
+
+
 @pytest.mark.parametrize("event", ["no-such-event", "webrtc-signal-error"])
 async def test_an_unknown_event_gets_no_ack(autojump_clock: MockClock, world: AppWorld, event: str) -> None:
     alice = await world.connect("alice")
@@ -333,6 +345,22 @@ async def test_a_tab_that_was_silent_for_longer_than_the_window_is_not_asked(
     before = trio.current_time()
     await second.ask("open-room", {"extra": {"room_name": "R"}})
     assert trio.current_time() == before
+
+
+@pytest.mark.contract("D53")
+@pytest.mark.parametrize("event", ["join-room", "open-room"])
+async def test_whoever_left_while_a_rival_was_asked_pushes_nobody_out(
+    autojump_clock: MockClock, world: AppWorld, event: str
+) -> None:
+    tab = await world.host("alice")
+    tab.silent = True
+    second = await world.connect("alice")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(second.call, event, {"extra": {"room_name": "R"}})
+        await trio.sleep(1)
+        await second.leave()
+    assert tab.connected
+    assert world.rooms.room_of(tab.id) is not None
 
 
 @pytest.mark.contract("D60")
@@ -437,6 +465,7 @@ async def test_a_large_room_shows_players_and_oneself(autojump_clock: MockClock,
         assert users[fan.userid]["player_slot"] == 8
 
 
+@pytest.mark.contract("D4")
 async def test_a_costly_list_goes_out_less_often(
     autojump_clock: MockClock, world: AppWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ async def test_by_default_a_read_token_opens_and_joins(autojump_clock: MockClock
     assert body_of(await world.post("/join/H", token="t:bob"))[0] == 200
 
 
+@pytest.mark.contract("D8")
 async def test_where_connecting_needs_one_a_read_token_is_refused(autojump_clock: MockClock) -> None:
     async with open_world(require_write_token="connect") as world:
         with pytest.raises(ConnectionRefused, match=r"^unauthorized$"):
@@ -50,6 +51,7 @@ async def test_where_rooms_need_one_the_socket_may_have_connected_with_it(autoju
         await bob.ask("join-room", {"extra": {"room_name": "R"}})
 
 
+@pytest.mark.contract("D8")
 @pytest.mark.parametrize("event", ["open-room", "create-room", "join-room"])
 @pytest.mark.parametrize(
     ("token", "error"),
@@ -81,6 +83,7 @@ async def test_where_rooms_need_one_it_may_come_with_the_event(
             assert await bob.call(event, payload) == [REQUIRED], "it is spent"
 
 
+@pytest.mark.contract("D8")
 async def test_members_need_none_to_come_back(autojump_clock: MockClock) -> None:
     async with open_world(require_write_token="room") as world:
         ann = await world.connect("ann", kind="once")
@@ -100,6 +103,7 @@ async def test_an_outage_is_told_apart(autojump_clock: MockClock) -> None:
         assert len(world.rooms) == 0
 
 
+@pytest.mark.contract("D9")
 async def test_a_token_is_not_spent_on_what_is_refused_anyway(autojump_clock: MockClock) -> None:
     async with open_world(require_write_token="room") as world:
         ann = await world.connect("ann", kind="once")
@@ -114,6 +118,7 @@ async def test_a_token_is_not_spent_on_what_is_refused_anyway(autojump_clock: Mo
         assert "once:bob" not in world.romm.used
 
 
+@pytest.mark.contract("D8")
 @pytest.mark.parametrize("required", ["room", "connect"])
 async def test_rooms_over_http_need_one_too(autojump_clock: MockClock, required: str) -> None:
     refused = (403, {"error": REQUIRED})
