@@ -59,6 +59,7 @@ HEADERS = st.lists(
                 "Expect: 100-continue",
                 "Content-Type: application/json",
                 "Access-Control-Request-Headers: a,b",
+                "Access-Control-Request-Headers: \xe9",
                 "Cookie: a=b; c",
                 "If-None-Match: *",
                 "X-Forwarded-For: 1.2.3.4",

@@ -308,7 +308,8 @@ def _preflight(request: Request) -> Response:
         ("Vary", "Access-Control-Request-Headers"),
         ("Content-Length", "0"),
     ]
-    if wanted := request.headers.get("access-control-request-headers"):
+    wanted = request.headers.get("access-control-request-headers", "")
+    if wanted and wanted.isascii():  # names of headers are
         headers.append(("Access-Control-Allow-Headers", wanted))
     return Response(204, headers)
 

@@ -9,6 +9,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
+from sfu.signaling.engineio.session import PACKETS_PER_TURN
 from sfu.signaling.settings import SignalingSettings
 from tests.signaling.harness import POLLING, Echo, Recorder, open_house
 
@@ -38,6 +39,7 @@ async def test_opens_a_session(autojump_clock: MockClock) -> None:
         ("GET", "/socket.io/?EIO=4&transport=abc", 0, "Transport unknown"),
         ("GET", "/socket.io/?EIO=4&transport=polling&transport=polling", 0, "Transport unknown"),
         ("GET", POLLING + "&sid=nobody", 1, "Session ID unknown"),
+        ("GET", POLLING + "&sid=a&sid=b", 1, "Session ID unknown"),
         ("POST", POLLING, 2, "Bad handshake method"),
         ("PUT", POLLING, 2, "Bad handshake method"),
         ("HEAD", POLLING, 2, "Bad handshake method"),
@@ -212,6 +214,25 @@ async def test_too_many_packets_end_the_session(autojump_clock: MockClock) -> No
         assert (await poller.post("\x1e".join("6" * 16_385))).status == 400
         await trio.testing.wait_all_tasks_blocked()
         assert app.reasons == ["parse error"]
+
+
+async def test_others_get_their_turn_during_a_large_payload(autojump_clock: MockClock) -> None:
+    turns = 0
+
+    async def somebody_else() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with open_house(Echo()) as house, trio.open_nursery() as nursery:
+        poller = await house.connect_polling()
+        nursery.start_soon(somebody_else)
+        await poller.post("6")
+        few, turns = turns, 0
+        await poller.post("\x1e".join("6" * 16_384))
+        assert turns >= few + 16_384 // PACKETS_PER_TURN - 1
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_flood_of_pongs_does_nothing(autojump_clock: MockClock) -> None:

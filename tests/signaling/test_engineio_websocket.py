@@ -54,6 +54,7 @@ async def test_carries_text_and_binary(autojump_clock: MockClock) -> None:
         ("/socket.io/?EIO=4", 0),
         ("/socket.io/?EIO=4&transport=abc", 0),
         (WEBSOCKET + "&sid=nobody", 1),
+        (WEBSOCKET + "&sid=a&sid=b", 1),
         (POLLING, 3),
         ("/socket.io/?EIO=3&transport=websocket", 5),
         ("/socket.io/?transport=websocket", 5),

@@ -189,9 +189,12 @@ async def test_preflight(autojump_clock: MockClock, target: str) -> None:
             }
 
 
-async def test_preflight_without_wishes(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("wishes", ["", "Access-Control-Request-Headers: x-\xe9\r\n"])
+async def test_preflight_without_wishes_that_we_could_repeat(autojump_clock: MockClock, wishes: str) -> None:
     async with open_house() as house:
-        answer = await house.client().request("OPTIONS", "/")
+        request = f"OPTIONS / HTTP/1.1\r\nHost: x\r\n{wishes}\r\n".encode("latin-1")
+        answer = await house.client().send_raw(request)
+        assert answer.status == 204
         assert "access-control-allow-headers" not in answer.headers
 
 

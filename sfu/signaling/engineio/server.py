@@ -141,7 +141,7 @@ class EngineServer:
         """
         request = exchange.request
         transport = request.query_one("transport")
-        sid = request.query_one("sid")
+        sid = _sid(request)
         if transport not in ("polling", "websocket"):
             return await exchange.respond(Refusal.UNKNOWN_TRANSPORT.response())
         if sid is not None:
@@ -171,7 +171,7 @@ class EngineServer:
     def admit_websocket(self, request: Request) -> Ticket | Response:
         """Whether a WebSocket request may be accepted, and for which session; otherwise the refusal."""
         transport = request.query_one("transport")
-        sid = request.query_one("sid")
+        sid = _sid(request)
         if transport not in ("polling", "websocket"):
             return Refusal.UNKNOWN_TRANSPORT.response()
         if transport == "polling":
@@ -286,3 +286,9 @@ class EngineServer:
         finally:
             session.posting = False
         return await exchange.respond(Response(200, [("Content-Type", "text/plain; charset=UTF-8")], b"ok"))
+
+
+def _sid(request: Request) -> str | None:
+    """The session that a request names. One that names several names none that there is."""
+    named = [value for name, value in request.query if name == "sid"]
+    return ",".join(named) if named else None
