@@ -206,7 +206,8 @@ class Session:
         self.handler.closed(reason)
 
     async def is_alive(self, within: float) -> bool:
-        """Ping the client now, and say whether anything at all comes from it within so many seconds."""
+        """Ping the client now, unless such a ping is unanswered yet, and say whether anything at all
+        comes from it within so many seconds."""
         if self._link is not Link.CLOSED and self._sign_of_life is None:
             self._sign_of_life = trio.Event()
             self.send([PING_FRAME], len(PING_FRAME))
