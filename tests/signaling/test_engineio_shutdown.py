@@ -82,7 +82,7 @@ async def test_only_clients_that_have_a_session_are_heard_meanwhile(autojump_clo
         await trio.testing.wait_all_tasks_blocked()
         for client, target in ((idle, "/hello"), (house.client(), POLLING)):
             answer = await client.get(target)
-            assert answer.status == 503
+            assert (answer.status, answer.json()) == (503, {"error": "shutting down"})
             assert answer.headers["connection"] == "close"
         assert (await house.client().get(f"{POLLING}&sid=nobody")).json()["code"] == 1
         assert (await house.client().send_raw(upgrade_request(WEBSOCKET))).status == 503

@@ -204,7 +204,9 @@ class EngineServer:
     # --- sessions ---------------------------------------------------------------------------------
 
     def _no_room(self) -> Response | None:
-        if self._closing or len(self._sessions) + len(self._lingering) >= self._settings.max_sessions:
+        if self._closing:
+            return error_response(503, "shutting down")
+        if len(self._sessions) + len(self._lingering) >= self._settings.max_sessions:
             return error_response(503, "too many sessions")
         return None
 
