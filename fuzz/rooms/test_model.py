@@ -418,6 +418,8 @@ class Clients(RuleBasedStateMachine):
             delay_sync = room.settings.netplay_mode is Mode.DELAY_SYNC
             assert all((member.ready is not None) is delay_sync for member in room.members.values())
             assert (room.barrier is not None) is (room.settings.room_phase is Phase.PREPARE)
+            if delay_sync and room.settings.room_phase is Phase.LOBBY and room.sockets():
+                assert room.told_phase is room.lobby_phase, "nobody waits for those who are gone"
             if room.barrier is not None:
                 assert delay_sync
                 here = {player.userid for player in room.players if player.connected}

@@ -8,6 +8,8 @@ a player whose connection is lost keeps nobody waiting.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sfu.rooms.commands import LaunchGame, ReadyAtFrame, SetReady, StartGame, ToggleReady
 from sfu.rooms.extra import MAX_SAFE_INTEGER
 from sfu.rooms.names import LobbyPhase, Mode, Phase, Refused, whole_number
@@ -52,9 +54,14 @@ def _set_ready(turn: Turn, room: Room, member: Member, ready: bool) -> None:
     """Tell it in both APIs' ways."""
     member.ready = ready
     turn.tell_change(room, member, "player-ready-updated", {"playerId": member.userid, "ready": ready})
-    turn.tell_change(room, member, "lobby-state", room.lobby_state())
+    _tell_state(turn, room, room.told_of_changes_to(member))
     if room.is_large:
         turn.tell_users(room)
+
+
+def _tell_state(turn: Turn, room: Room, to: Iterable[Member]) -> None:
+    room.told_phase = room.lobby_phase
+    turn.tell((member.socket_id for member in to), "lobby-state", room.lobby_state())
 
 
 # Starting
@@ -117,10 +124,13 @@ def _delay_sync(turn: Turn, room_name: str) -> Room:
 
 def _in_lobby(turn: Turn, room_name: str) -> Room:
     room = turn.state.room(room_name)
-    settings = room.settings
-    if settings.netplay_mode is not Mode.DELAY_SYNC or settings.room_phase is not Phase.LOBBY:
+    if not _is_lobby(room):
         raise Refused("not in delay sync lobby")
     return room
+
+
+def _is_lobby(room: Room) -> bool:
+    return room.settings.netplay_mode is Mode.DELAY_SYNC and room.settings.room_phase is Phase.LOBBY
 
 
 def _players_here(room: Room) -> set[str]:
@@ -135,15 +145,17 @@ def _start_time(turn: Turn) -> int:
 
 
 def settle(turn: Turn, room: Room) -> None:
-    """Let the game run if a player is at its first frame and nobody who is here is waited for.
+    """Let the game run if a player is at its first frame and nobody who is here is waited for. In the lobby
+    say it if all are ready now, or no longer.
 
     To be called whenever who plays, or who is connected, has changed.
     """
-    if room.barrier is None:
-        return
-    here = _players_here(room)
-    if here & room.barrier.arrived and here & room.barrier.awaited <= room.barrier.arrived:
-        _run(turn, room, room.barrier.frame)
+    if room.barrier is not None:
+        here = _players_here(room)
+        if here & room.barrier.arrived and here & room.barrier.awaited <= room.barrier.arrived:
+            _run(turn, room, room.barrier.frame)
+    elif _is_lobby(room) and room.lobby_phase is not room.told_phase:
+        _tell_state(turn, room, room.told_of_changes_to(None))
 
 
 def give_up_waiting(turn: Turn, room: Room) -> None:
@@ -169,7 +181,7 @@ def call_back(turn: Turn, room: Room) -> None:
     cancel(turn, room)
     room.settings.room_phase = Phase.LOBBY
     reset_flags(room)
-    turn.tell(room.sockets(), "lobby-state", room.lobby_state())
+    _tell_state(turn, room, [member for member in room.members.values() if member.connected])
 
 
 def reset_flags(room: Room) -> None:

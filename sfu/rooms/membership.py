@@ -9,7 +9,7 @@ from sfu.rooms.commands import Caller, ChangeSlot, JoinRoom, LeaveRoom, OpenRoom
 from sfu.rooms.compat import misfit
 from sfu.rooms.effects import Broadcast, CloseMedia, CloseRoom, DropSocket
 from sfu.rooms.extra import Extra, Json
-from sfu.rooms.names import Mode, Phase, Refused
+from sfu.rooms.names import LobbyPhase, Mode, Phase, Refused
 from sfu.rooms.pace import Due, Timer
 from sfu.rooms.room import Member, Room
 from sfu.rooms.settings import RoomSettings
@@ -97,6 +97,7 @@ def open_room(turn: Turn, command: OpenRoom) -> None:
         room.settings.describe(extra.fields)
         _announce(turn, room, _admit(turn, room, caller, extra, slot))
     turn.tell_users(room)
+    lobby.settle(turn, room)
     turn.tell_rooms()
     turn.register(room)
     turn.accept()
@@ -375,6 +376,7 @@ def _leave_empty(turn: Turn, room: Room) -> None:
         return
     room.owner = room.creator
     room.settings.room_phase = room.settings.first_phase
+    room.told_phase = LobbyPhase.WAITING
     room.chat.clear()
     lobby.cancel(turn, room)
     turn.forget(Timer.USERS, room)

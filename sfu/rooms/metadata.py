@@ -24,6 +24,7 @@ def update_room(turn: Turn, command: UpdateRoomMetadata) -> None:
         lobby.cancel(turn, room)
         lobby.reset_flags(room)
         turn.tell_users(room)
+        lobby.settle(turn, room)
     turn.register(room)
     turn.accept()
     turn.tell_rooms()

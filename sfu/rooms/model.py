@@ -120,10 +120,8 @@ class Rooms:
         return room.http_view() if room is not None else None
 
     def listing(self) -> list[dict[str, Any]]:
-        """The payload of ``rooms-updated``, in the order of opening: rooms that have a player, or were made
-        over HTTP just now."""
-        shown = (room for room in reversed(self._state.rooms.values()) if room.fresh or room.player_count)
-        newest = (room.list_entry() for room in shown)
+        """The payload of ``rooms-updated``, in the order of opening."""
+        newest = (room.list_entry() for room in reversed(self._state.rooms.values()) if room.is_listed)
         return list(islice(newest, self.limits.listed_rooms))[::-1]
 
     def pace_listing(self, interval: float) -> None:

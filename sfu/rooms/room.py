@@ -107,7 +107,7 @@ class Room:
 
     __slots__ = (
         "_sent", "_stale", "barrier", "chat", "creator", "fresh", "id", "members", "name", "owner",
-        "reservations", "settings", "users_pace",
+        "reservations", "settings", "told_phase", "users_pace",
     )  # fmt: skip
 
     def __init__(
@@ -127,6 +127,8 @@ class Room:
         """Userids for which a seat is held; none of them is a member."""
         self.barrier: Barrier | None = None
         """Set in the phase ``prepare``, and only there."""
+        self.told_phase = LobbyPhase.WAITING
+        """What the last ``lobby-state`` said."""
         self.chat: deque[dict[str, Any]] = deque(maxlen=chat_history)
         """Payloads of the latest ``chat-message``."""
         self.users_pace = Pace(USERS_INTERVAL)
@@ -160,6 +162,11 @@ class Room:
     # Audiences
 
     @property
+    def is_listed(self) -> bool:
+        """Whether lists show it: somebody plays, or it was made over HTTP just now."""
+        return self.fresh or any(self.players)
+
+    @property
     def is_large(self) -> bool:
         """Whether spectators do not see one another."""
         return len(self.members) > FULL_MAP_MEMBERS
@@ -182,8 +189,9 @@ class Room:
             if other.connected and other is not member and (other.is_player or not crowd)
         )
 
-    def told_of_changes_to(self, member: Member) -> list[Member]:
-        """Connected members that get an event of its own when something about this member changes.
+    def told_of_changes_to(self, member: Member | None) -> list[Member]:
+        """Connected members that get an event of its own when something about this member changes, or about
+        all players.
 
         In a large room these are the players and the member; spectators learn it from the user map.
         """

@@ -43,7 +43,7 @@ async def list_rooms(core: Core, _request: Request, _visitor: Visitor) -> Respon
         if not core.registry.is_own(record.get("nodeId"), record.get("url"))  # those may be out of date
     }
     for room in core.rooms:
-        if room.player_count or room.fresh:
+        if room.is_listed:
             rooms[room.name] = {**room.http_view(), **room.details()} | {
                 "nodeId": own,
                 "url": core.settings.public_url,

@@ -141,6 +141,35 @@ def test_a_lobby_of_spectators_has_nobody_to_start_for(world: World) -> None:
     assert error(world.start("ann")) == "not all players ready"
 
 
+@pytest.mark.contract("D48")
+@pytest.mark.parametrize("how", ["leave", "lose", "watch"])
+def test_all_are_ready_when_the_one_who_was_not_is_gone(world: World, how: str) -> None:
+    world.toggle("ann")
+    match how:
+        case "leave":
+            effects, flags = world.leave("bob"), {"id:ann": True}
+        case "lose":
+            effects, flags = world.lose("bob"), {"id:ann": True, "id:bob": False}
+        case _:
+            effects, flags = world.slot("bob", 8), {"id:ann": True}
+    for name in ("ann", "sue"):
+        assert ("lobby-state", {"phase": "ready", "player_ready": flags}) in heard(effects, name)
+    assert value(world.start("ann")) is None
+
+
+@pytest.mark.contract("D48")
+@pytest.mark.parametrize("opening", [True, False])
+def test_all_are_ready_no_longer_when_who_is_not_comes(world: World, opening: bool) -> None:
+    world.toggle("bob")
+    world.lose("ann")
+    world.sleep(1)
+    state = {"phase": "waiting", "player_ready": {"id:ann": False, "id:bob": True}}
+    effects = world.open("ann-2") if opening else world.join("ann-2")
+    assert [payload for event, payload in heard(effects, "bob") if event == "lobby-state"] == [state]
+    world.sleep(1)
+    assert "lobby-state" not in events(world.join("cat", **GAME), "bob"), "nothing new"
+
+
 # The way to the first frame
 
 
