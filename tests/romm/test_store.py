@@ -56,3 +56,28 @@ def test_a_shorter_life_than_before() -> None:
     values.put("a", "short", deadline=10, now=0)
     assert values.expire(10) == {"a": "short"}
     assert values.expire(100) == {}
+
+
+def test_deadlines_stay_in_order_when_outdated_ones_are_dropped() -> None:
+    values: ExpiringMap[int] = ExpiringMap(10)
+    values.put("late", 0, deadline=1e9, now=0)
+    values.put("soon", 0, deadline=20, now=0)
+    while len(values._deadlines) != 2 or not values._values["late"][1]:
+        values.put("late", values._values["late"][1] + 1, deadline=1e9, now=0)
+    assert values.expire(20) == {"soon": 0}
+
+
+async def test_a_room_is_swapped_only_for_what_is_there() -> None:
+    clock = Clock()
+    store = MemoryStore(clock=clock.monotonic)
+    assert not await store.swap_room("a", "x", "y", 60)
+    assert await store.swap_room("a", None, "x", 60)
+    assert not await store.swap_room("a", None, "y", 60)
+    assert not await store.swap_room("a", "z", None, 60)
+    assert await store.room("a") == "x"
+    assert await store.swap_room("a", "x", "y", 60)
+    assert await store.swap_room("a", "y", None, 60)
+    assert await store.room("a") is None
+    assert await store.swap_room("a", None, "x", 60)
+    clock.elapsed = 60
+    assert await store.swap_room("a", None, "y", 60)
