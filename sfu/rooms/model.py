@@ -46,10 +46,7 @@ from sfu.rooms.limits import DEFAULT_LIMITS, RoomLimits
 from sfu.rooms.names import Refused
 from sfu.rooms.pace import Due, Timer
 from sfu.rooms.room import Member, Room
-from sfu.rooms.turn import ROOMS_INTERVAL, State, Takeover, Turn
-
-MAX_ROOMS_INTERVAL = 10.0
-"""Seconds between two ``rooms-updated`` at most, however large the list and the audience."""
+from sfu.rooms.turn import State, Takeover, Turn
 
 
 class Rooms:
@@ -126,7 +123,13 @@ class Rooms:
 
     def pace_listing(self, interval: float) -> None:
         """Let ``rooms-updated`` go out less often: the list has become costly. In seconds, within bounds."""
-        self._state.rooms_pace.interval = min(max(interval, ROOMS_INTERVAL), MAX_ROOMS_INTERVAL)
+        self._state.rooms_pace.stretch(interval)
+
+    def pace_users(self, socket_id: str, interval: float) -> None:
+        """The same for ``users-updated`` in the room that this socket is in, for as long as it is large."""
+        room = self.room_of(socket_id)
+        if room is not None:
+            room.users_pace.stretch(interval)
 
     def check_open(self, name: str, caller: Caller, rival_seen: float | None, now: float) -> None:
         """Raise :class:`Refused` if opening this room would be refused as things stand."""

@@ -86,14 +86,22 @@ class Deadlines:
         return due
 
 
+MAX_INTERVAL = 10.0
+"""Seconds between two messages at most, whatever they cost."""
+
+
 class Pace:
     """At most one message per ``interval`` seconds: the first at once, what follows at the interval's end."""
 
-    __slots__ = ("_last", "interval")
+    __slots__ = ("_last", "_least", "interval")
 
     def __init__(self, interval: float) -> None:
-        self.interval = interval
+        self.interval = self._least = interval
         self._last = -math.inf
+
+    def stretch(self, interval: float) -> None:
+        """Speak less often if messages have become costly; never more often than at first."""
+        self.interval = min(max(interval, self._least), MAX_INTERVAL)
 
     def ask(self, now: float) -> float | None:
         """None: speak now (this counts as having spoken). Otherwise the time at which to speak."""

@@ -230,6 +230,7 @@ class Room:
         stale, self._stale = self._stale, set()
         if not self.is_large:
             self._sent = None
+            self.users_pace.stretch(USERS_INTERVAL)
             return self.sockets(), self._rows(self.members.values()), ()
         shared = self._rows(self.players)
         everyone = shared != self._sent

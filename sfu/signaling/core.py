@@ -58,6 +58,9 @@ PROBE_TIMEOUT = 1.5
 LISTING_BUDGET = 8_000_000
 """Bytes per second that room lists may take for all sockets together; beyond it they go out less often."""
 
+USERS_BUDGET = 8_000_000
+"""The same for the user maps that a large room's spectators get."""
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -212,6 +215,7 @@ class Core:
         if not effect.plus_own:
             return
         common = msgspec.json.encode(effect.users)[:-1] + (b"," if effect.users else b"")
+        self.rooms.pace_users(effect.plus_own[0][0], len(common) * len(effect.plus_own) / USERS_BUDGET)
         for socket_id, userid, row in effect.plus_own:
             client = self.clients.get(socket_id)
             if client is not None:

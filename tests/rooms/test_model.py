@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from sfu.rooms import RoomLimits, RoomsUpdated
-from sfu.rooms.model import MAX_ROOMS_INTERVAL
-from sfu.rooms.room import FULL_MAP_MEMBERS
+from sfu.rooms.pace import MAX_INTERVAL
+from sfu.rooms.room import FULL_MAP_MEMBERS, USERS_INTERVAL
 from sfu.rooms.turn import ROOMS_INTERVAL
 from tests.support.rooms import World, events, heard, users, value
 
@@ -64,10 +64,29 @@ def test_a_costly_list_goes_out_less_often(world: World) -> None:
     assert world.sleep(0.2) == [RoomsUpdated()]
     world.rooms.pace_listing(1000.0)
     world.open("cat", "C")
-    assert RoomsUpdated() in world.sleep(MAX_ROOMS_INTERVAL)
+    assert RoomsUpdated() in world.sleep(MAX_INTERVAL)
     world.rooms.pace_listing(0.0)
     world.sleep(ROOMS_INTERVAL)
     assert RoomsUpdated() in world.open("dan", "D")
+
+
+@pytest.mark.contract("D4")
+def test_costly_maps_of_a_large_room_go_out_less_often(world: World) -> None:
+    crowd(world, FULL_MAP_MEMBERS + 1)
+    world.sleep(1)
+    world.describe_player("ann", {"a": 1})
+    world.rooms.pace_users("ann", 3.0)
+    world.rooms.pace_users("nobody", 9.0)
+    world.sleep(1)
+    assert "users-updated" not in events(world.describe_player("ann", {"a": 2}), "s1")
+    effects = world.sleep(2)
+    assert users(effects, "s1")["id:ann"]["metadata"] == {"a": 2}
+    for n in range(2):
+        world.leave(f"s{n}")
+    world.describe_player("ann", {"a": 3})
+    world.sleep(3)
+    world.describe_player("ann", {"a": 4})
+    assert "users-updated" in events(world.sleep(USERS_INTERVAL), "s2"), "it is small again"
 
 
 def test_in_a_large_room_spectators_come_and_go_unheard_by_others(world: World) -> None:

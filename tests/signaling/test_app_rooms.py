@@ -479,6 +479,23 @@ async def test_a_costly_list_goes_out_less_often(
     assert alice.events() == ["rooms-updated"]
 
 
+@pytest.mark.contract("D4")
+async def test_costly_user_maps_go_out_less_often(
+    autojump_clock: MockClock, world: AppWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "USERS_BUDGET", 100)
+    alice = await world.host("alice")
+    fan, *_ = [await world.guest(f"fan{n}", player_slot=8) for n in range(33)]
+    for n in range(2):
+        await trio.sleep(1)
+        await alice.ask("update-player-metadata", {"roomName": "R", "metadata": {"n": n}})
+    fan.take()
+    await trio.sleep(8)
+    assert "users-updated" not in fan.events()
+    await trio.sleep(2)
+    assert fan.take()[-1][1][alice.userid]["metadata"] == {"n": 1}
+
+
 @pytest.mark.contract("D52")
 async def test_goodbye_is_said_to_every_room(autojump_clock: MockClock, world: AppWorld) -> None:
     alice, stranger = await world.host("alice"), await world.connect("stranger")
