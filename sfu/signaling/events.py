@@ -111,7 +111,7 @@ EVENTS: Mapping[str, Event] = {
     "netplay-host-paused": _typed(PausePayload, lobby_events.host_paused, Kind.CHANGE, optional=True),
     "netplay-host-resumed": _typed(PausePayload, lobby_events.host_resumed, Kind.CHANGE, optional=True),
     # What members say to one another
-    "chat-message": _typed(ChatPayload, relay_events.chat_message, Kind.CHAT),
+    "chat-message": _typed(ChatPayload, relay_events.chat_message, Kind.CHAT, last_words=True),
     "data-message": _free(relay_events.data_message),
     "webrtc-signal": _free(relay_events.webrtc_signal),
     # Media

@@ -399,9 +399,11 @@ async def test_words_of_a_socket_that_is_gone(autojump_clock: MockClock, world: 
     assert await eve.call("join-room", {"extra": {"room_name": "R"}}) is None
     assert await eve.call("open-room", {"extra": {"room_name": "Q"}}) is None
     await bob.call("data-message", "bye")
+    await bob.call("chat-message", {"message": "bye"})
     await bob.call("leave-room")
     await world.settle()
-    assert ("data-message", "bye") in alice.take()
+    [message, chat] = [args[0] for name, *args in alice.take() if name in ("data-message", "chat-message")]
+    assert (message, chat["message"]) == ("bye", "bye")
     assert [room.name for room in world.rooms] == ["R"]
     assert list(world.rooms.listing()[0].values())[2] == 1
 
