@@ -279,12 +279,12 @@ class Clients(RuleBasedStateMachine):
     @rule(suffix=st.integers(0, 10**9), size=st.integers(1, 40), stay=st.booleans())
     def crowd(self, suffix: int, size: int, stay: bool) -> None:
         room = next(iter(self.world.rooms))
-        for n in range(size):
-            socket = f"fan{n}-{suffix}"
+        sockets = [self.socket(f"fan{n}-{suffix}") for n in range(size)]
+        for socket in sockets:
             self.command(self.world.join(socket, room.name, password=room.settings.password, player_slot=8))
         if not stay:
-            for n in range(size):
-                self.command(self.world.leave(f"fan{n}-{suffix}"))
+            for socket in sockets:
+                self.command(self.world.leave(socket))
 
     # Over HTTP
 
