@@ -45,10 +45,17 @@ PAUSE_EVERY = 50
 """Datagrams between pauses: a socket's buffer must not do the dropping."""
 
 
+UNHURRIED = {
+    f"SFU_LIMIT_{name}": "1000000"
+    for name in ("EVENTS_PER_SECOND", "EVENTS_BURST", "CHANGES_PER_SECOND", "CHANGES_BURST")
+}
+"""Whoever sends so much nonsense would be told to wait, before the nonsense is looked at."""
+
+
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
     """One worker, so that everybody meets there; warmed up by a room that comes and goes."""
-    with running_daemon() as one:
+    with running_daemon(variables=UNHURRIED) as one:
         trio.run(warm_up, one)
         yield one
         ended = one.stop()
