@@ -18,7 +18,7 @@ import trio
 
 from sfu.addresses import announced_addresses
 from sfu.config import Settings
-from sfu.program import run_program
+from sfu.program import CannotStart, open_listeners, run_program
 from sfu.romm.client import RommClient
 from sfu.romm.http import RommHttp
 from sfu.romm.identity import GuestIdentify
@@ -45,13 +45,9 @@ PAGE = Path(__file__).parent / "page"
 log = structlog.get_logger(__name__)
 
 
-class NodeError(Exception):
-    """The node cannot start; the text says why and what to do."""
-
-
 def run(settings: Settings) -> None:
     """Run a node until it is told to stop. Ends the process with status 1 if it cannot start."""
-    run_program("trio-sfu", (NodeError, WorkerStartError), partial(_main, settings))
+    run_program("trio-sfu", (CannotStart, WorkerStartError), partial(_main, settings))
 
 
 async def _main(settings: Settings) -> None:
@@ -98,17 +94,11 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[Node] = trio
     """Serve until cancelled.
 
     Raises:
-        NodeError: the signaling port is not to be had.
+        CannotStart: the signaling port is not to be had.
         WorkerStartError: a media worker does not start.
     """
     announced = announced_addresses(settings.announced_ips, settings.listen_ip, loopback=settings.standalone)
-    try:
-        listeners = await trio.open_tcp_listeners(settings.port, host=settings.http_listen_ip)
-    except OSError as error:
-        raise NodeError(
-            f"cannot listen on {settings.http_listen_ip}:{settings.port} ({error.strerror or error}): "
-            "is another server running there? Choose another with --port."
-        ) from None
+    listeners = await open_listeners(settings.http_listen_ip, settings.port)
     async with (
         _open_romm(settings) as (romm, mounts, guests),
         open_media_workers(worker_configurations(settings, announced)) as media,

@@ -17,6 +17,25 @@ COLLECT_AFTER = (10_000, 10, 20)
 everything for some 60 ms at 500 sockets, once in two million new objects instead of 70,000."""
 
 
+class CannotStart(Exception):
+    """A service cannot start; the text says why and what to do."""
+
+
+async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
+    """Listen on a TCP port.
+
+    Raises:
+        CannotStart: it is not to be had.
+    """
+    try:
+        return await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        raise CannotStart(
+            f"cannot listen on {host}:{port} ({error.strerror or error}): "
+            "is another server running there? Choose another with --port."
+        ) from None
+
+
 def run_program(name: str, errors: tuple[type[Exception], ...], main: Callable[[], Awaitable[None]]) -> None:
     """Run a service until SIGTERM or Ctrl-C cancels it.
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import trio
 
-from sfu.program import run_program
+from sfu.program import CannotStart, open_listeners, run_program
 from sfu.romm.http import PREFIX, RommHttp, RommRequest
 from sfu.romm.proxy_identity import IDENTITY_HEADER, ProxyIdentify
 from sfu.romm.service import RommService
@@ -30,10 +30,6 @@ PORT = 3002
 """Where the service listens unless told otherwise: one beside the daemon's."""
 SHUTDOWN_TIMEOUT = 1.0
 """Seconds for requests under way once the service was told to stop."""
-
-
-class RommServiceError(Exception):
-    """The service cannot start; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +71,7 @@ class RommServer:
 
 def run(settings: RommServiceSettings) -> None:
     """Run the service until it is told to stop. Ends the process with status 1 if it cannot start."""
-    run_program("trio-sfu romm", (RommServiceError,), partial(_main, settings))
+    run_program("trio-sfu romm", (CannotStart,), partial(_main, settings))
 
 
 async def _main(settings: RommServiceSettings) -> None:
@@ -106,17 +102,11 @@ async def serve_romm(
     """Serve until cancelled; then requests under way get :data:`SHUTDOWN_TIMEOUT` to end.
 
     Raises:
-        RommServiceError: a setting is of no use, or the port is not to be had.
+        CannotStart: a setting is of no use, or the port is not to be had.
     """
     async with _open_store(settings) as store:
         http = RommHttp(_service(settings, store), settings.internal_secret)
-        try:
-            listeners = await trio.open_tcp_listeners(settings.port, host=settings.host)
-        except OSError as error:
-            raise RommServiceError(
-                f"cannot listen on {settings.host}:{settings.port} ({error.strerror or error}): "
-                "is another server running there? Choose another with --port."
-            ) from None
+        listeners = await open_listeners(settings.host, settings.port)
         async with trio.open_nursery() as nursery:
             await nursery.start(
                 lambda task_status: serve_http(
@@ -160,7 +150,7 @@ async def _open_store(settings: RommServiceSettings) -> AsyncIterator[Store]:
     try:
         check_redis_url(settings.redis_url)
     except ValueError as error:
-        raise RommServiceError(f"the Redis URL must be {error}") from None
+        raise CannotStart(f"the Redis URL must be {error}") from None
     async with open_redis_store(settings.redis_url, allowlist_format=settings.allowlist_format) as store:
         with suppress(StoreError):  # it is logged, and Redis may come later
             await store.ping()
@@ -184,4 +174,4 @@ def _service(settings: RommServiceSettings, store: Store) -> RommService:
             ice_servers=settings.ice_servers,
         )
     except ValueError as error:
-        raise RommServiceError(str(error)) from None
+        raise CannotStart(str(error)) from None

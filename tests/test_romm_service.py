@@ -19,9 +19,10 @@ import pytest
 import trio
 
 import tests.support.plain_asyncio  # noqa: F401 - a service with Redis loads trio-asyncio
+from sfu.program import CannotStart
 from sfu.romm.client import RommClient
 from sfu.romm.port import RommUnavailable, RoomRecord, RoomTaken, TokenRefused
-from sfu.romm_service import SHUTDOWN_TIMEOUT, RommServer, RommServiceError, RommServiceSettings, serve_romm
+from sfu.romm_service import SHUTDOWN_TIMEOUT, RommServer, RommServiceSettings, serve_romm
 from tests.support.daemon import EXECUTABLE, HOST, environment, free_ports, open_daemon, stretched
 from tests.support.redis_server import RedisServer, running_redis
 
@@ -111,7 +112,7 @@ async def test_no_secret_no_internal_endpoints() -> None:
     ],
 )
 async def test_settings_of_no_use(changes: dict[str, Any], reason: str) -> None:
-    with pytest.RaisesGroup(pytest.RaisesExc(RommServiceError, match=reason)):
+    with pytest.RaisesGroup(pytest.RaisesExc(CannotStart, match=reason)):
         async with running(settings(**changes)):
             raise AssertionError
 
@@ -121,9 +122,7 @@ async def test_a_port_in_use() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.RaisesGroup(
-            pytest.RaisesExc(RommServiceError, match=f"cannot listen on 127.0.0.1:{port}")
-        ):
+        with pytest.RaisesGroup(pytest.RaisesExc(CannotStart, match=f"cannot listen on 127.0.0.1:{port}")):
             async with running(settings(port=port)):
                 raise AssertionError
 
