@@ -108,7 +108,7 @@ class Forwarding:
                 self.index += 1
             self.now += 1 / 60
             began = time.thread_time()
-            core.receive_batch(port.drain(), self.now)
+            core.receive_batch(port.drain(self.now), self.now)
             for egress in core.egress(self.now):
                 port.send(egress)
             spent += time.thread_time() - began

@@ -60,7 +60,7 @@ STAGE = Stage()
 def test_any_datagrams_from_anyone(datagrams: list[tuple[bytes, str]]) -> None:
     addresses = {"stranger": STRANGER, "host": STAGE.host.address, "viewer": STAGE.viewer.address}
     core = STAGE.world.core
-    core.receive_batch([(data, addresses[who]) for data, who in datagrams], STAGE.world.now)
+    core.receive_batch([(data, addresses[who], STAGE.world.now) for data, who in datagrams], STAGE.world.now)
     for egress in core.egress(STAGE.world.now):
         assert egress.address != STRANGER
     assert STAGE.still_plays()
@@ -78,8 +78,10 @@ def test_damaged_copies_of_what_a_member_sends(data: st.DataObject, who: str) ->
         victim[data.draw(st.integers(0, len(victim) - 1))] ^= data.draw(st.integers(1, 255))
     cut = data.draw(st.integers(1, len(victim)))
     source = STRANGER if who == "stranger" else host.address
-    world.core.receive_batch([(bytes(victim), source), (bytes(victim[:cut]), source)], world.now)
-    world.core.receive_batch([(d, host.address) for d in genuine], world.now)
+    world.core.receive_batch(
+        [(bytes(victim), source, world.now), (bytes(victim[:cut]), source, world.now)], world.now
+    )
+    world.core.receive_batch([(d, host.address, world.now) for d in genuine], world.now)
     world.run(0.05)
     assert STAGE.still_plays()
 

@@ -21,3 +21,6 @@ class TcpAddress(NamedTuple):
 
 Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | TcpAddress
 """``(host, port)`` for UDP over IPv4, ``(host, port, flowinfo, scope_id)`` over IPv6, or a TCP connection."""
+
+Datagram: TypeAlias = tuple[bytes, Address, float]
+"""What came in, from where, and the ``now`` at which it reached this machine, however long it then waited."""

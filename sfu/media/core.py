@@ -15,7 +15,7 @@ from dataclasses import asdict
 from typing import Final
 
 from sfu.dtls.certificate import Certificate
-from sfu.ice.address import Address
+from sfu.ice.address import Address, Datagram
 from sfu.ice.candidate import IceCandidate
 from sfu.ice.stun import StunError, local_ufrag_untrusted
 from sfu.media.discovery import discover_untrusted
@@ -286,7 +286,7 @@ class MediaCore:
 
     # ------------------------------------------------------------------- input
 
-    def receive_batch(self, batch: Iterable[tuple[bytes, Address]], now: float) -> None:
+    def receive_batch(self, batch: Iterable[Datagram], now: float) -> None:
         """Take the datagrams of one drain. Nothing in them raises."""
         upward = self.engine.process(batch, now)
         # Input first: data channels, then what keeps transports alive, then media's bookkeeping.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from sfu.ice.address import Address
+from sfu.ice.address import Address, Datagram
 from sfu.media.egress import Egress
 from sfu.media.fanout import EngineCounters, Fanout
 from sfu.media.table import (
@@ -139,7 +139,7 @@ class PythonEngine:
 
     # ----------------------------------------------------------------- ingress
 
-    def process(self, batch: Iterable[tuple[bytes, Address]], now: float) -> Upward:
+    def process(self, batch: Iterable[Datagram], now: float) -> Upward:
         """Take one drain: forward what the table knows, and return what goes up.
 
         The result is reused by the next call.
@@ -147,7 +147,7 @@ class PythonEngine:
         upward = self.upward = Upward()
         tuples = self.tuples
         counters = self.counters
-        for data, address in batch:
+        for data, address, arrival in batch:
             counters.received += 1
             if len(data) < 2:
                 counters.unknown_protocol += 1
@@ -164,7 +164,7 @@ class PythonEngine:
                         if 192 <= data[1] < 224:
                             upward.rtcp.append((entry, entry.receiver.unprotect_rtcp_untrusted(data)))
                         else:
-                            self._receive(entry, entry.receiver.unprotect_rtp_untrusted(data), now)
+                            self._receive(entry, entry.receiver.unprotect_rtp_untrusted(data), arrival)
                     except SrtpError:
                         counters.srtp_refused += 1
                     except RtpError:
@@ -205,7 +205,7 @@ class PythonEngine:
         self._stun_count += 1
         return self._stun_count <= STUN_RATE
 
-    def _receive(self, entry: TransportEntry, plain: bytes, now: float) -> None:
+    def _receive(self, entry: TransportEntry, plain: bytes, arrival: float) -> None:
         packet = parse_untrusted(plain)
         elements = packet_elements_untrusted(packet)
         upward = self.upward
@@ -221,7 +221,7 @@ class PythonEngine:
             found = elements.get(stream.transport_sequence_id)
             if found is not None and found[1] == 2:
                 at = found[0]
-                upward.transport_sequences.append((entry, plain[at] << 8 | plain[at + 1], now))
+                upward.transport_sequences.append((entry, plain[at] << 8 | plain[at + 1], arrival))
         if repaired:
             original = recover_untrusted(
                 packet,
@@ -231,7 +231,7 @@ class PythonEngine:
             if original is None:
                 return  # a bandwidth probe
             packet = original  # its header, and so its extension, is where it was
-        self._take(stream, packet, elements, repaired, now)
+        self._take(stream, packet, elements, repaired, arrival)
 
     def _take(
         self,
@@ -239,7 +239,7 @@ class PythonEngine:
         packet: RtpPacket,
         elements: dict[int, tuple[int, int]],
         repaired: bool,
-        now: float,
+        arrival: float,
     ) -> None:
         """Turn one packet into its router form and put it into its stream's burst."""
         known = stream.payload_types.get(packet.payload_type)
@@ -260,11 +260,11 @@ class PythonEngine:
             ]
         )
         media = MediaPacket(
-            extended, packet.marker, known[0], packet.timestamp, payload, passed, now, keyframe
+            extended, packet.marker, known[0], packet.timestamp, payload, passed, arrival, keyframe
         )
         duplicate = stream.cache is not None and not stream.cache.put(media)
         self.upward.digests.append(
-            Digest(stream, extended, packet.timestamp, now, repaired, keyframe, duplicate)
+            Digest(stream, extended, packet.timestamp, arrival, repaired, keyframe, duplicate)
         )
         if duplicate:
             self.counters.duplicate += 1

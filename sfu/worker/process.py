@@ -258,14 +258,16 @@ class MediaWorker:
         udp, core = self._udp, self._core
         while True:
             await trio.lowlevel.wait_readable(udp.socket)
-            batch = udp.drain()
+            now = trio.current_time()
+            batch = udp.drain(now)
             if batch:
-                core.receive_batch(batch, trio.current_time())
+                core.receive_batch(batch, now)
                 self._flush()
 
     def _tcp_received(self, packets: list[bytes], address: TcpAddress) -> None:
         assert self._core is not None
-        self._core.receive_batch([(packet, address) for packet in packets], trio.current_time())
+        now = trio.current_time()
+        self._core.receive_batch([(packet, address, now) for packet in packets], now)
         self._flush()
 
     def _tcp_closed(self, address: TcpAddress) -> None:

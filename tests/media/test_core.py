@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sfu.ice.address import Address
+from sfu.ice.address import Address, Datagram
 from sfu.media.core import MediaCore
 from sfu.media.errors import MediaRefused
 from sfu.media.events import ProducerClosed, TransportClosed
@@ -417,12 +417,12 @@ def test_strangers_get_nothing_in() -> None:
         b"\x80\x62" + bytes(30),
         b"\x00\x01\x00\x00" + bytes(16),
     ]:
-        core.receive_batch([(data, stranger)], world.now)
+        core.receive_batch([(data, stranger, world.now)], world.now)
     assert core.egress(world.now) == []
     assert engine.counters.foreign == len(copies) + 2
     for data in copies:
-        core.receive_batch([(data, host.address)], world.now)
-        core.receive_batch([(data, host.address)], world.now)  # and a replay of each
+        core.receive_batch([(data, host.address, world.now)], world.now)
+        core.receive_batch([(data, host.address, world.now)], world.now)  # and a replay of each
     assert engine.counters.srtp_refused == len(copies)
     for data, _, destination in world.node.take_output(world.now):
         if destination == viewer.address:
@@ -560,18 +560,18 @@ def test_a_key_frame_that_passed_before_a_consumer_was_armed_does_not_answer_for
     viewer_id, viewer = world.join(connect=False)
     ssrc = world.consume(viewer_id)["rtpParameters"]["encodings"][0]["ssrc"]
     world.core.connect_transport(viewer_id, viewer.dtls_parameters, world.now)
-    held: list[tuple[bytes, Address]] = []
+    held: list[Datagram] = []
 
     def hold(data: bytes, source: Address, _destination: Address) -> bool:
         """Keep back what would complete the viewer's handshake: all but its ClientHello."""
         is_dtls = 20 <= data[0] < 64
         if source == viewer.address and is_dtls and not (data[0] == 22 and data[13] == 1):
-            held.append((data, source))
+            held.append((data, source, world.now))
             return False
         return True
 
-    def play(address: Address) -> list[tuple[bytes, Address]]:
-        return [(d, address) for d, _, _ in host.take_output(world.now)]
+    def play(address: Address) -> list[Datagram]:
+        return [(d, address, world.now) for d, _, _ in host.take_output(world.now)]
 
     world.network.filter = hold
     assert world.run(5, lambda: bool(held))

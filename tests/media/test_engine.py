@@ -91,7 +91,7 @@ def sent_by(world: World, sizes: list[int]) -> list[Egress]:
     for size in sizes:
         source.send(source.index, b"\x00" * size)
         source.index += 1
-    batch = [(data, host.address) for data, _, _ in host.take_output(world.now)]
+    batch = [(data, host.address, world.now) for data, _, _ in host.take_output(world.now)]
     world.core.receive_batch(batch, world.now)
     return [e for e in world.core.egress(world.now) if e.priority is Priority.VIDEO]
 
@@ -115,7 +115,7 @@ def test_padding_is_taken_off_by_the_receiver() -> None:
     for payload in payloads:
         source.send(source.index, payload)
         source.index += 1
-    batch = [(data, host.address) for data, _, _ in host.take_output(world.now)]
+    batch = [(data, host.address, world.now) for data, _, _ in host.take_output(world.now)]
     world.core.receive_batch(batch, world.now)
     world.run(0.1)
     packets = received(viewer, ssrc)[-5:]
@@ -148,7 +148,7 @@ def test_audio_is_never_padded_and_leaves_before_video() -> None:
     for i, size in enumerate((100, 99)):
         header = build_header(payload_type=111, sequence_number=i, timestamp=i, ssrc=AUDIO_SSRC)
         host.send_rtp(header, bytes(size), AUDIO_SSRC, i)
-    batch = [(data, host.address) for data, _, _ in host.take_output(world.now)]
+    batch = [(data, host.address, world.now) for data, _, _ in host.take_output(world.now)]
     world.core.receive_batch(batch, world.now)
     egress = world.core.egress(world.now)
     priorities = [e.priority for e in egress]
@@ -163,7 +163,7 @@ def test_audio_is_never_padded_and_leaves_before_video() -> None:
 def test_stun_of_strangers_is_limited_and_members_are_not() -> None:
     engine = PythonEngine()
     stun = b"\x00\x01\x00\x00" + bytes(16)
-    batch = [(stun, (f"203.0.113.{i % 250}", i)) for i in range(STUN_RATE + 100)]
+    batch = [(stun, (f"203.0.113.{i % 250}", i), 5.0) for i in range(STUN_RATE + 100)]
     assert len(engine.process(batch, 5.0).stun) == STUN_RATE
     assert engine.counters.stun_limited == 100
     assert len(engine.process(batch[:10], 6.0).stun) == 10

@@ -214,9 +214,10 @@ def test_reports_are_few_and_short_and_all_are_counted(monkeypatch: pytest.Monke
     )
     began = world.now
     for rogue in rogues[:3]:
-        world.core.receive_batch([(rogue.check(), rogue.address)], began)
+        world.core.receive_batch([(rogue.check(), rogue.address, began)], began)
     world.run(FAULT_INTERVAL)
-    world.core.receive_batch([(rogues[3].check(), rogues[3].address)], began + FAULT_INTERVAL)
+    later = began + FAULT_INTERVAL
+    world.core.receive_batch([(rogues[3].check(), rogues[3].address, later)], later)
     world.run(0.1)
     faults = [e for e in world.events if isinstance(e, Fault)]
     assert [fault.count for fault in faults] == [1, 4]

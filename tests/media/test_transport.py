@@ -41,7 +41,8 @@ def test_any_sctp_costs_only_its_association() -> None:
             if packet and intruder.ended is None:
                 intruder.dtls.send(packet)
                 world.core.receive_batch(
-                    [(data, intruder.address) for data, _, _ in intruder.take_output(world.now)], world.now
+                    [(data, intruder.address, world.now) for data, _, _ in intruder.take_output(world.now)],
+                    world.now,
                 )
                 world.core.egress(world.now)
         player.send_data(0, BINARY, b"%d" % seed, world.now)

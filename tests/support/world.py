@@ -98,7 +98,7 @@ class CoreNode:
         self.events: list[CoreEvent] = []
 
     def receive(self, data: bytes, source: Address, destination: Address, now: float) -> None:
-        self.core.receive_batch([(data, source)], now)
+        self.core.receive_batch([(data, source, now)], now)
 
     def take_output(self, now: float) -> Sequence[tuple[bytes, Address, Address]]:
         output = [(packet, SERVER, e.address) for e in self.core.egress(now) for packet in e.packets()]

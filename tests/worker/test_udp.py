@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from sfu.media.egress import Egress, Priority
-from sfu.worker.udp import DRAIN_BUDGET, UdpPort
+from sfu.worker.udp import DRAIN_BUDGET, MAX_WAIT, UdpPort
 
 
 @pytest.fixture
@@ -88,11 +89,31 @@ def test_what_the_kernel_refuses_is_counted(port: UdpPort) -> None:
 def test_a_drain_is_bounded(port: UdpPort, peer: socket.socket) -> None:
     for i in range(DRAIN_BUDGET + 10):
         peer.sendto(b"%d" % i, ("127.0.0.1", port.port))
-    first, second = port.drain(), port.drain()
+    first, second = port.drain(1.0), port.drain(1.0)
     assert len(first) == DRAIN_BUDGET
-    assert [data for data, _ in first + second] == [b"%d" % i for i in range(DRAIN_BUDGET + 10)]
-    assert {address for _, address in first} == {peer.getsockname()}
-    assert port.drain() == []
+    assert [data for data, _, _ in first + second] == [b"%d" % i for i in range(DRAIN_BUDGET + 10)]
+    assert {address for _, address, _ in first} == {peer.getsockname()}
+    assert port.drain(1.0) == []
+
+
+def test_a_datagram_arrives_when_the_kernel_has_it_not_when_we_look(
+    port: UdpPort, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer.sendto(b"waited", ("127.0.0.1", port.port))
+    sent = time.time()
+    monkeypatch.setattr("sfu.worker.udp.time.time", lambda: sent + 0.5)
+    [(_, _, arrival)] = port.drain(100.0)
+    assert arrival == pytest.approx(99.5, abs=0.1)
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0, MAX_WAIT + 1])
+def test_a_clock_that_was_set_is_not_a_wait(
+    port: UdpPort, peer: socket.socket, monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    peer.sendto(b"meanwhile", ("127.0.0.1", port.port))
+    set_to = time.time() + step
+    monkeypatch.setattr("sfu.worker.udp.time.time", lambda: set_to)
+    assert [arrival for _, _, arrival in port.drain(100.0)] == [100.0]
 
 
 def test_a_port_in_use_is_an_error(port: UdpPort) -> None:

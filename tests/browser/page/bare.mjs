@@ -302,7 +302,7 @@ class Bare {
   }
 
   async stats() {
-    const total = { framesSent: 0, framesDecoded: 0, codec: null, protocols: [], states: [] };
+    const total = { framesSent: 0, framesDecoded: 0, estimate: 0, codec: null, protocols: [], states: [] };
     for (const transport of new Set(Object.values(this.transports))) {
       if (transport.closed) continue;
       total.states.push(transport.connectionState);
@@ -311,6 +311,8 @@ class Bare {
         total.framesSent += row.framesSent ?? 0;
         total.framesDecoded += row.framesDecoded ?? 0;
         if (row.kind === "video" && row.codecId) total.codec = rows.get(row.codecId)?.mimeType ?? total.codec;
+        if (row.type === "candidate-pair" && row.nominated)
+          total.estimate = Math.max(total.estimate, row.availableOutgoingBitrate ?? 0);
         if (row.type === "transport" && row.selectedCandidatePairId) {
           const remote = rows.get(rows.get(row.selectedCandidatePairId)?.remoteCandidateId);
           if (remote) total.protocols.push(remote.protocol);
