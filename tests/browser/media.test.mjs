@@ -149,7 +149,10 @@ for (const { signaling, protocol, origin, measured = false } of WAYS) {
       );
       const now = await Promise.all([host, player, spectator].map((each) => each.run("stats")));
       const sent = now[0].framesSent - before[0].framesSent;
-      assert.ok(sent > (measured ? 100 : 20), `only ${sent} frames sent; the host thinks its line carries ${now[0].estimate} bit/s`);
+      assert.ok(
+        sent > (measured ? 100 : 20),
+        `only ${sent} frames sent; the host thinks its line carries ${now[0].estimate} bit/s`,
+      );
       assert.equal(now[0].codec, "video/VP9");
       for (const stats of now) {
         assert.ok(stats.protocols.length > 0, "no candidate pair is in use");
