@@ -82,8 +82,9 @@ class Bare {
     };
   }
 
-  async host(room, { simulcast = false } = {}) {
+  async host(room, { simulcast = false, codec = undefined } = {}) {
     this.#options.simulcast = simulcast;
+    this.#options.codec = codec;
     const extra = { ...this.#extra(room, 0), room_phase: "running", spectator_mode: 1, rom_name: "Clock" };
     await this.call("open-room", { extra, maxPlayers: 4, password: null });
     // Sent without waiting: nobody looks at what comes back for it.
@@ -100,6 +101,7 @@ class Bare {
     this.producers.video = await this.transports.video.produce({
       track: this.#picture(),
       stopTracks: false,
+      ...(this.#options.codec ? { codec: this.#codec(this.#options.codec) } : {}),
       ...(this.#options.simulcast ? this.#twoSizes() : {}),
     });
     this.transports.audio = await this.#transport("send");
@@ -263,11 +265,15 @@ class Bare {
 
   /** What the older emulator pages ask for where they send simulcast. */
   #twoSizes() {
-    const { codecs } = this.device.sendRtpCapabilities;
     return {
-      codec: codecs.find(({ mimeType }) => mimeType.toLowerCase() === "video/vp8"),
+      codec: this.#codec("VP8"),
       encodings: [{ maxBitrate: 2_500_000 }, { scaleResolutionDownBy: 2, maxBitrate: 900_000 }],
     };
+  }
+
+  #codec(name) {
+    const { codecs } = this.device.sendRtpCapabilities;
+    return codecs.find(({ mimeType }) => mimeType.toLowerCase() === `video/${name.toLowerCase()}`);
   }
 
   #audioTrack = null;
