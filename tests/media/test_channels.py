@@ -19,7 +19,7 @@ from sfu.sctp.ppid import (
     STRING_EMPTY,
     STRING_PARTIAL,
 )
-from tests.support.network import Impairment
+from tests.support.impairment import Impairment
 from tests.support.peer import Peer
 from tests.support.world import World
 

@@ -22,7 +22,7 @@ from sfu.media.table import (
 from sfu.rtp import srtp_crypto
 from sfu.rtp.packet import build_header
 from sfu.rtp.rtcp import build_compound, build_nacks
-from tests.support.network import Impairment
+from tests.support.impairment import Impairment
 from tests.support.world import AUDIO_SSRC, VideoSource, World, audio_parameters, received
 
 

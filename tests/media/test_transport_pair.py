@@ -18,7 +18,8 @@ from sfu.rtp.packet import build_header
 from sfu.rtp.packet import parse_untrusted as parse_rtp_untrusted
 from sfu.sctp.events import MessageReceived
 from sfu.sctp.ppid import BINARY
-from tests.support.network import Impairment, Network
+from tests.support.impairment import Impairment
+from tests.support.network import Network
 from tests.support.peer import CERTIFICATE, CONSENT_INTERVAL
 
 BAD_NETWORK = Impairment(loss=0.1, duplication=0.1, delay=0.02, jitter=0.03)

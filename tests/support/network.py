@@ -1,14 +1,14 @@
-"""A network in virtual time: loss, duplication, reordering and delay, decided by a seeded generator."""
+"""A network in virtual time: what its lines do to datagrams is decided by a seeded generator."""
 
 from __future__ import annotations
 
 import heapq
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from sfu.ice.address import Address
+from tests.support.impairment import PLAIN, Impairment, Line
 
 
 class Node(Protocol):
@@ -25,24 +25,16 @@ class Node(Protocol):
     def handle_timer(self, now: float) -> None: ...
 
 
-@dataclass(frozen=True)
-class Impairment:
-    """What happens to a datagram on its way."""
-
-    loss: float = 0.0
-    duplication: float = 0.0
-    delay: float = 0.010
-    """Seconds."""
-    jitter: float = 0.0
-    """Seconds: up to this much more, so that datagrams overtake one another."""
-
-
 class Network:
-    """Carries datagrams between nodes and drives their clocks. All seconds are virtual."""
+    """Carries datagrams between nodes and drives their clocks. All seconds are virtual.
 
-    def __init__(self, seed: int = 0, impairment: Impairment = Impairment()) -> None:
+    Every direction between two addresses is a line of its own; ``impairment`` is that of those which
+    :meth:`impair` was not told of.
+    """
+
+    def __init__(self, seed: int = 0, impairment: Impairment = PLAIN) -> None:
         self.now = 1000.0
-        self.impairment = impairment
+        self._impairment = impairment
         self.filter: Callable[[bytes, Address, Address], bool] = lambda _data, _source, _destination: True
         """False drops a datagram."""
         self.carried = 0
@@ -51,6 +43,10 @@ class Network:
         self._by_address: dict[Address, Node] = {}
         self._flying: list[tuple[float, int, bytes, Address, Address]] = []
         self._count = 0
+        self._lines: dict[tuple[Address, Address], Line] = {}
+        self._outside: dict[Address, Address] = {}
+        """What a NAT makes of an address that a node believes to have."""
+        self._inside: dict[Address, Address] = {}
 
     def add(self, node: Node, *addresses: Address) -> None:
         if node not in self._nodes:
@@ -58,17 +54,30 @@ class Network:
         for address in addresses:
             self._by_address[address] = node
 
+    def impair(self, source: Address, destination: Address, impairment: Impairment) -> None:
+        """Change what happens to datagrams from one address to another, from now on.
+
+        Of a node behind a NAT it is the address that the node knows. What is under way is not affected.
+        """
+        self._lines[source, destination] = Line(impairment, self._random, self.now)
+
+    def rebind(self, inside: Address, outside: Address) -> None:
+        """A NAT gives what ``inside`` sends another source address; nothing gets in by the one before."""
+        self._inside.pop(self._outside.get(inside, inside), None)
+        self._outside[inside] = outside
+        self._inside[outside] = inside
+
     def _send(self, data: bytes, source: Address, destination: Address) -> None:
-        impairment, chance = self.impairment, self._random
         if not self.filter(data, source, destination):
             return
-        copies = 2 if chance.random() < impairment.duplication else 1
-        for _ in range(copies):
-            if chance.random() < impairment.loss:
-                continue
-            arrival = self.now + impairment.delay + chance.random() * impairment.jitter
+        key = (source, self._inside.get(destination, destination))
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = Line(self._impairment, self._random, self.now)
+        for arrival in line.arrivals(len(data), self.now):
             self._count += 1
-            heapq.heappush(self._flying, (arrival, self._count, data, source, destination))
+            outside = self._outside.get(source, source)
+            heapq.heappush(self._flying, (arrival, self._count, data, outside, destination))
 
     def _collect(self) -> None:
         for node in self._nodes:
@@ -88,6 +97,10 @@ class Network:
         self.now = max(self.now, due)
         while self._flying and self._flying[0][0] <= self.now:
             _, _, data, source, destination = heapq.heappop(self._flying)
+            inside = self._inside.get(destination)
+            if inside is None and destination in self._outside:
+                continue  # an address that its NAT no longer knows
+            destination = inside or destination
             node = self._by_address.get(destination)
             if node is not None:
                 self.carried += 1

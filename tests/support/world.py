@@ -16,7 +16,8 @@ from sfu.media.parameters import to_json
 from sfu.rtp.extensions import build_extension
 from sfu.rtp.packet import RtpPacket, build_header, parse_untrusted
 from sfu.rtp.rtx import build_rtx
-from tests.support.network import Impairment, Network
+from tests.support.impairment import Impairment
+from tests.support.network import Network
 from tests.support.peer import CERTIFICATE, Peer
 
 SERVER: Address = ("192.0.2.1", 20000)
