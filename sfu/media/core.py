@@ -35,6 +35,7 @@ from sfu.media.relay import DataRelay
 from sfu.media.router import Router, consumer_json, data_consumer_json
 from sfu.media.rtcp_session import RtcpSession
 from sfu.media.stats import MAX_STATS_ROWS, TransportStats, WorkerStats
+from sfu.media.switching import needs_keyframe
 from sfu.media.table import TransportEntry
 from sfu.media.transport import (
     Closed,
@@ -371,7 +372,7 @@ class MediaCore:
             stream.keyframes.on_keyframe()
             stream.receiver.on_keyframe(digest.extended)
             # One that was armed after this key frame had gone through waits for another.
-            if any(group.armed for group in digest.stream.groups) and stream.keyframes.request(now):
+            if any(map(needs_keyframe, digest.stream.armed)) and stream.keyframes.request(now):
                 transport.rtcp.request_keyframe(digest.stream.ssrc)
         elif lost_track and stream.keyframes.request(now):
             transport.rtcp.request_keyframe(digest.stream.ssrc)

@@ -15,19 +15,22 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sfu.ice.address import Address, Datagram
-from sfu.media.egress import Egress
+from sfu.media.egress import Egress, Priority
 from sfu.media.fanout import EngineCounters, Fanout
+from sfu.media.switching import can_switch, leave, switch
 from sfu.media.table import (
+    MAX_SPATIAL,
+    MAX_TEMPORAL,
     ConsumerEntry,
     ForwardingGroup,
     MediaPacket,
     ProducerStream,
-    Shape,
     TransportEntry,
 )
 from sfu.rtp.extensions import packet_elements_untrusted
+from sfu.rtp.layers import NO_LAYERS, read_layers
 from sfu.rtp.packet import RtpError, RtpPacket, parse_untrusted
-from sfu.rtp.payload import is_keyframe_start, opus_is_dtx
+from sfu.rtp.payload import opus_is_dtx
 from sfu.rtp.rtx import recover_untrusted
 from sfu.rtp.srtp import SrtpError
 
@@ -96,6 +99,9 @@ class PythonEngine:
         if stream.repair_ssrc is not None and entry.repairs.get(stream.repair_ssrc) is stream:
             del entry.repairs[stream.repair_ssrc]
         stream.groups.clear()
+        for consumer in stream.armed:
+            consumer.target = None
+        stream.armed.clear()
 
     def add_repair(self, stream: ProducerStream, ssrc: int) -> None:
         """The SSRC of a stream's RTX became known."""
@@ -114,28 +120,52 @@ class PythonEngine:
         # A first number in the lower half keeps early reordering clear of the wrap below zero.
         consumer.repair_index = int.from_bytes(self._random_bytes(2), "big") >> 1
 
-    def arm(self, consumer: ConsumerEntry) -> None:
-        """Let a consumer start at the next packet that a decoder can start with."""
-        group = consumer.group
-        if consumer.first is not None or consumer in group.armed:
+    def group(
+        self,
+        stream: ProducerStream,
+        *,
+        drop_dtx: bool = False,
+        spatial: int = MAX_SPATIAL,
+        temporal: int = MAX_TEMPORAL,
+    ) -> ForwardingGroup:
+        """The group of those who want this of a stream; it is made if nobody does so far."""
+        for group in stream.groups:
+            if (group.drop_dtx, group.spatial, group.temporal) == (drop_dtx, spatial, temporal):
+                return group
+        is_video = stream.priority is Priority.VIDEO
+        return ForwardingGroup(stream, drop_dtx, is_video, spatial, temporal)
+
+    def arm(self, consumer: ConsumerEntry, group: ForwardingGroup | None = None) -> None:
+        """Let a consumer start, or go over to another group, at the next packet with which a decoder can."""
+        self._disarm(consumer)
+        target = group or consumer.group
+        if consumer.first is not None and target is consumer.group:
             return
-        group.armed.append(consumer)
-        # Shapes come and go with their consumers: only from here on does this one hold its.
-        for shape in group.shapes:
-            if shape.key == consumer.shape.key:
-                consumer.shape = shape
-                return
-        group.shapes.append(consumer.shape)
+        stream = target.stream
+        consumer.target = target
+        stream.armed.append(consumer)
+        if target not in stream.groups:
+            stream.groups.append(target)
+
+    def _disarm(self, consumer: ConsumerEntry) -> None:
+        """It stays where it is."""
+        target, consumer.target = consumer.target, None
+        if target is not None:
+            target.stream.armed.remove(consumer)
+            self._let_go(target)
 
     def remove_consumer(self, consumer: ConsumerEntry) -> None:
         """Forget a consumer. Its SSRC must not be used again under the same key."""
-        group, shape = consumer.group, consumer.shape
-        if consumer in group.armed:
-            group.armed.remove(consumer)
-        if consumer in shape.consumers:
-            shape.consumers.remove(consumer)
-        if not shape.consumers and not any(c.shape is shape for c in group.armed) and shape in group.shapes:
-            group.shapes.remove(shape)
+        self._disarm(consumer)
+        leave(consumer)
+        self._let_go(consumer.group)
+
+    @staticmethod
+    def _let_go(group: ForwardingGroup) -> None:
+        """Do no more for a group that has no consumers and expects none."""
+        stream = group.stream
+        if not group.shapes and group in stream.groups and all(c.target is not group for c in stream.armed):
+            stream.groups.remove(group)
 
     # ----------------------------------------------------------------- ingress
 
@@ -248,23 +278,31 @@ class PythonEngine:
             return
         plain = packet.data
         start = packet.payload_offset
-        payload = plain[start : start + packet.payload_length]
-        extended = stream.sequence.unwrap(packet.sequence_number)
+        size = packet.payload_length
+        payload = plain[start : start + size]
         codec = known[1]
-        keyframe = codec is not None and is_keyframe_start(codec, payload)
+        layers = NO_LAYERS if codec is None else read_layers(codec, payload)
+        stream.layer_octets[layers.spatial * MAX_TEMPORAL + layers.temporal] += size
+        newest = stream.sequence.highest
+        extended = stream.sequence.unwrap(packet.sequence_number)
+        begins = False
+        if newest is None or extended > newest:
+            begins = packet.timestamp != stream.timestamp
+            stream.timestamp = packet.timestamp
+            stream.arrival = arrival
         passed = tuple(
             [
-                (stream.elements[identifier], plain[at : at + size])
-                for identifier, (at, size) in elements.items()
+                (stream.elements[identifier], plain[at : at + length])
+                for identifier, (at, length) in elements.items()
                 if identifier in stream.elements
             ]
         )
         media = MediaPacket(
-            extended, packet.marker, known[0], packet.timestamp, payload, passed, arrival, keyframe
+            extended, packet.marker, known[0], packet.timestamp, payload, passed, arrival, layers, begins
         )
         duplicate = stream.cache is not None and not stream.cache.put(media)
         self.upward.digests.append(
-            Digest(stream, extended, packet.timestamp, arrival, repaired, keyframe, duplicate)
+            Digest(stream, extended, packet.timestamp, arrival, repaired, layers.keyframe, duplicate)
         )
         if duplicate:
             self.counters.duplicate += 1
@@ -280,58 +318,64 @@ class PythonEngine:
     def _forward_bursts(self, now: float) -> None:
         for stream in self._touched:
             try:
-                for group in stream.groups:
-                    self._forward(group, stream.burst, now)
+                self._forward_burst(stream, stream.burst, now)
             except Exception as error:  # noqa: BLE001 - as in process()
                 self.upward.faults.append((stream.transport, error))
             stream.burst.clear()
         self._touched.clear()
 
-    def _forward(self, group: ForwardingGroup, burst: list[MediaPacket], now: float) -> None:
-        """Send a burst to all consumers of a group."""
-        compactor = group.compactor
-        packets: list[tuple[int, MediaPacket]] = []
-        start = 0
-        starters: list[ConsumerEntry] = []
-        for packet in burst:
-            if not packet.payload or (group.drop_dtx and opus_is_dtx(packet.payload)):
-                # Only what comes in order can be numbered around; a late one leaves a gap, as a loss does.
-                if packet.extended > group.highest:
-                    group.highest = packet.extended
-                    compactor.drop(packet.extended)
-                continue
-            if packet.extended > group.highest:
-                group.highest = packet.extended
-            number = compactor.number(packet.extended)
-            if group.armed and (packet.keyframe or not group.needs_keyframe):
-                start = len(packets)
-                starters = self._start(group, number)
-            packets.append((number, packet))
-        if not packets:
-            return
-        for shape in group.shapes:
-            if shape.consumers:
-                self._fanout.send(shape, group.stream.priority, packets, now)
-        if starters:
-            for consumer in starters:
-                shape = consumer.shape
-                alone = Shape(
-                    shape.mid_length,
-                    shape.transport_sequence_id,
-                    shape.abs_send_time_id,
-                    shape.accepted,
-                    [consumer],
-                )
-                self._fanout.send(alone, group.stream.priority, packets[start:], now)
-                shape.consumers.append(consumer)
+    def _forward_burst(self, stream: ProducerStream, burst: list[MediaPacket], now: float) -> None:
+        """Send a burst to all groups of a stream, cut where consumers begin or change their group."""
+        begin = 0
+        if stream.armed:
+            for i, packet in enumerate(burst):
+                if not packet.payload:
+                    continue
+                movers = [consumer for consumer in stream.armed if can_switch(consumer, packet)]
+                if not movers:
+                    continue
+                if i > begin:
+                    self._forward_all(stream, burst[begin:i], now)
+                    begin = i
+                for consumer in movers:
+                    stream.armed.remove(consumer)
+                    left = consumer.group
+                    switch(consumer, packet, int.from_bytes(self._random_bytes(2), "big") >> 1)
+                    self._let_go(left)
+        self._forward_all(stream, burst[begin:] if begin else burst, now)
 
-    def _start(self, group: ForwardingGroup, number: int) -> list[ConsumerEntry]:
-        """Give all armed consumers their first packet index, for the packet of this group number."""
-        starters, group.armed = group.armed, []
-        for consumer in starters:
-            consumer.first = number
-            consumer.sequence_offset = (int.from_bytes(self._random_bytes(2), "big") >> 1) - number
-        return starters
+    def _forward_all(self, stream: ProducerStream, burst: list[MediaPacket], now: float) -> None:
+        for group in stream.groups:
+            self._forward(group, burst, now)
+
+    def _forward(self, group: ForwardingGroup, burst: list[MediaPacket], now: float) -> None:
+        """Send a burst, or what is wanted of it, to all consumers of a group."""
+        compactor = group.compactor
+        whole = group.whole
+        packets: list[tuple[int, MediaPacket]] = []
+        for packet in burst:
+            extended = packet.extended
+            in_order = extended > group.highest
+            if in_order:
+                group.highest = extended
+            layers = packet.layers
+            if (
+                not packet.payload
+                or (group.drop_dtx and opus_is_dtx(packet.payload))
+                or not (whole or group.wants(layers))
+            ):
+                # Only what comes in order can be numbered around; a late one leaves a gap, as a loss does.
+                if in_order:
+                    compactor.drop(extended)
+                    if layers.picture_id_bits:
+                        group.drop_picture(layers)
+                continue
+            if in_order:
+                group.latest = layers
+            packets.append((compactor.number(extended), packet))
+        if packets:
+            for shape in group.shapes:
+                self._fanout.send(group, shape, packets, now)
 
     # ------------------------------------------------------------------ egress
 

@@ -13,7 +13,8 @@ from struct import Struct
 from typing import Final
 
 from sfu.media.egress import MAX_SEGMENTED_BYTES, MAX_SEGMENTS, Egress, Priority
-from sfu.media.table import ConsumerEntry, MediaPacket, Shape
+from sfu.media.switching import altered, is_altered
+from sfu.media.table import ConsumerEntry, ForwardingGroup, MediaPacket, Segment, Shape
 from sfu.rtp.packet import build_padding
 
 MAX_WIRE_PACKET: Final = 1200
@@ -73,9 +74,11 @@ class Fanout:
         self._egress: list[Egress] = []
 
     def send(
-        self, shape: Shape, priority: Priority, packets: list[tuple[int, MediaPacket]], now: float
+        self, group: ForwardingGroup, shape: Shape, packets: list[tuple[int, MediaPacket]], now: float
     ) -> None:
         """Build, seal and queue packets for all consumers of one header layout."""
+        priority = group.stream.priority
+        as_they_came = not is_altered(group, shape)
         prepared = []
         lengths = []
         octets = 0
@@ -87,8 +90,11 @@ class Fanout:
             ).to_bytes(4, "big")
         numbered = shape.transport_sequence_id != 0
         own = shape.mid_length + (3 if numbered else 0)
-        oldest = packets[0][0]
+        oldest = newest = packets[0][0]
         for number, packet in packets:
+            payload, timestamp, marker = packet.payload, packet.timestamp, packet.marker
+            if not as_they_came:
+                payload, timestamp, marker = altered(group, shape, packet)
             tail = abs_send_time
             for identifier, value in packet.elements:
                 if identifier in shape.accepted and 0 < len(value) <= 16:
@@ -100,18 +106,20 @@ class Fanout:
                 lead = _EXTENSION_PROFILE + _WORDS[size >> 2]
                 layout = _layout(own - 2 if numbered else own, len(tail), numbered=numbered)
                 first = 0x90
-                length = 16 + size + len(packet.payload)
+                length = 16 + size + len(payload)
             else:
                 lead = b""
                 layout = _HEADER.pack
                 first = 0x80
-                length = 12 + len(packet.payload)
-            second = packet.payload_type | (0x80 if packet.marker else 0)
-            octets += len(packet.payload)
+                length = 12 + len(payload)
+            second = packet.payload_type | (0x80 if marker else 0)
+            octets += len(payload)
             lengths.append(length)
             if number < oldest:
                 oldest = number
-            prepared.append((layout, first, second, number, packet.timestamp, lead, tail, packet.payload))
+            elif number > newest:
+                newest = number
+            prepared.append((layout, first, second, number, timestamp, lead, tail, payload))
         if len(prepared) > 1 and priority is Priority.VIDEO:
             self._pad(prepared, lengths)
         runs = _runs(lengths)
@@ -134,7 +142,6 @@ class Fanout:
             offset = consumer.sequence_offset
             mid = consumer.mid + sequence_head
             buffers: list[bytes] = []
-            index = 0
             for layout, first, second, number, timestamp, lead, tail, payload in prepared:
                 index = number + offset
                 if numbered:
@@ -149,7 +156,7 @@ class Fanout:
                     header = layout(first, second, index & 0xFFFF, timestamp, ssrc)
                 buffers.append(header)
                 buffers.append(seal(header, payload, ssrc, index))
-            consumer.highest_index = max(consumer.highest_index, index)
+            consumer.highest_index = max(consumer.highest_index, newest + offset)
             tag = len(buffers[1]) - len(prepared[0][7])
             for begin, end in runs:
                 count = end - begin
@@ -229,13 +236,12 @@ class Fanout:
         """Repeat packets that a consumer misses, over its RTX stream (RFC 4588).
 
         ``lost`` are sequence numbers (16 bits) as the consumer saw them. Returns how many could be repeated:
-        not those that were never sent, or are no longer kept.
+        not those that were never sent, or are no longer kept. A number that came to stand for a packet of a
+        layer that the consumer does not get is filled with an empty one.
         """
-        cache = consumer.group.stream.cache
         entry = consumer.transport
         if (
-            cache is None
-            or consumer.repair_ssrc is None
+            consumer.repair_ssrc is None
             or consumer.first is None
             or entry.sender is None
             or entry.address is None
@@ -245,17 +251,26 @@ class Fanout:
         highest = consumer.highest_index
         for sequence_number in lost:
             index = highest - ((highest - sequence_number) & 0xFFFF)
-            number = index - consumer.sequence_offset
-            if number < consumer.first:
+            segment = _segment(consumer, index)
+            if segment is None:
                 continue
-            packet = cache.get(consumer.group.compactor.extended(number), now)
-            if packet is None or not packet.payload:
+            group = segment.group
+            cache = group.stream.cache
+            if cache is None:
+                continue
+            number = group.compactor.extended(index - segment.sequence_offset)
+            packet = cache.get(number, now)
+            if packet is None:
                 continue
             repair_type = consumer.repair_types.get(packet.payload_type)
             if repair_type is None:
                 continue
-            header = self._repair_header(consumer, packet, repair_type, now)
-            payload = (index & 0xFFFF).to_bytes(2, "big") + packet.payload
+            payload, timestamp, marker = altered(group, segment.shape, packet)
+            if not group.wants(packet.layers):
+                payload = b""
+            second = repair_type | (0x80 if marker else 0)
+            header = self._repair_header(consumer, packet, second, timestamp, now)
+            payload = (index & 0xFFFF).to_bytes(2, "big") + payload
             body = entry.sender.seal(header, payload, consumer.repair_ssrc, consumer.repair_index)
             consumer.repair_index += 1
             self._egress.append(Egress(entry.address, [header, body], Priority.VIDEO))
@@ -265,7 +280,7 @@ class Fanout:
         return sent
 
     def _repair_header(
-        self, consumer: ConsumerEntry, packet: MediaPacket, payload_type: int, now: float
+        self, consumer: ConsumerEntry, packet: MediaPacket, second: int, timestamp: int, now: float
     ) -> bytes:
         shape = consumer.shape
         extension = self._own_elements(consumer)
@@ -279,9 +294,9 @@ class Fanout:
         assert consumer.repair_ssrc is not None
         header = _HEADER.pack(
             0x90 if extension else 0x80,
-            payload_type | (0x80 if packet.marker else 0),
+            second,
             consumer.repair_index & 0xFFFF,
-            packet.timestamp,
+            timestamp,
             consumer.repair_ssrc,
         )
         if extension:
@@ -300,6 +315,17 @@ class Fanout:
 
 Prepared = tuple[Callable[..., bytes], int, int, int, int, bytes, bytes, bytes]
 """Header layout, first and second byte, group number, timestamp, extension head and tail, payload."""
+
+
+def _segment(consumer: ConsumerEntry, index: int) -> Segment | None:
+    """Where a packet index of a consumer came from; None if it was never sent or is too long ago."""
+    assert consumer.first is not None
+    if index >= consumer.first + consumer.sequence_offset:
+        return Segment(consumer.first, consumer.sequence_offset, consumer.group, consumer.shape)
+    for segment in reversed(consumer.segments):
+        if index >= segment.first + segment.sequence_offset:
+            return segment
+    return None
 
 
 def _priority(egress: Egress) -> int:

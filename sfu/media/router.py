@@ -50,7 +50,6 @@ from sfu.media.reception import StreamReceiver
 from sfu.media.table import (
     MAX_STREAMS,
     ConsumerEntry,
-    ForwardingGroup,
     ProducerStream,
     RetransmissionCache,
     Shape,
@@ -183,6 +182,11 @@ class Router:
                 None,
             ),
             cache=RetransmissionCache() if producer.kind == "video" else None,
+            vp8_types=frozenset(
+                mapping.payload_types[c.payload_type]
+                for c in parameters.codecs
+                if VideoCodec.from_mime_type(c.mime_type) is VideoCodec.VP8
+            ),
         )
         wants_repair = any(f.is_generic_nack() for c in parameters.codecs for f in c.rtcp_feedback)
         stream = ReceivedStream(producer, index, entry, StreamReceiver(clock_rate, wants_repair=wants_repair))
@@ -259,7 +263,7 @@ class Router:
     def _enter(self, consumer: Consumer) -> None:
         """Give a consumer its place in the table: the highest layer that is known, until told otherwise."""
         stream = consumer.producer.streams[-1].entry
-        group = self._group(stream, drop_dtx=consumer.ignore_dtx)
+        group = self._engine.group(stream, drop_dtx=consumer.ignore_dtx)
         parameters = consumer.parameters
         encoding = parameters.encodings[0]
         assert encoding.ssrc is not UNSET
@@ -288,14 +292,6 @@ class Router:
         )
         self._engine.add_consumer(consumer.entry)
 
-    def _group(self, stream: ProducerStream, *, drop_dtx: bool) -> ForwardingGroup:
-        for group in stream.groups:
-            if group.drop_dtx == drop_dtx:
-                return group
-        group = ForwardingGroup(stream, drop_dtx, needs_keyframe=stream.priority is Priority.VIDEO)
-        stream.groups.append(group)
-        return group
-
     def start(self, consumer: Consumer, now: float) -> None:
         """Its transport is connected: let it begin with the next key frame, and ask for one."""
         if consumer.entry is None or consumer.transport.wire.state is not TransportState.CONNECTED:
@@ -308,7 +304,8 @@ class Router:
         producer = consumer.producer
         if producer.kind != "video" or consumer.entry is None:
             return
-        stream = producer.transport.streams[consumer.entry.group.stream.ssrc]
+        group = consumer.entry.target or consumer.entry.group
+        stream = producer.transport.streams[group.stream.ssrc]
         ask = stream.keyframes.request_by_viewer if by_viewer else stream.keyframes.request
         if ask(now):
             producer.transport.rtcp.request_keyframe(stream.entry.ssrc)

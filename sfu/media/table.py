@@ -5,6 +5,10 @@ each has forwarding groups: consumers that want the same layers and so share eve
 of packets. What differs between the consumers of a group (SSRC, MID, offsets, key, address) is a constant of
 each.
 
+A consumer may change its group, also to one of another stream of the producer (simulcast). It does so at a
+packet with which a decoder can go on (:mod:`sfu.media.switching`), and its numbers go on too. What it was
+sent before is kept as a short list of :class:`Segment`, so that it can still be repeated.
+
 Everything an engine sends under an SSRC is numbered by that engine alone, so that no (SSRC, index) is ever
 sealed twice: see :attr:`ConsumerEntry.sequence_offset` and :attr:`ConsumerEntry.repair_index`.
 """
@@ -17,7 +21,8 @@ from typing import Final
 
 from sfu.ice.address import Address
 from sfu.media.egress import Priority
-from sfu.rtp.packet import SequenceUnwrapper
+from sfu.rtp.layers import PacketLayers
+from sfu.rtp.packet import SequenceUnwrapper, Unwrapper
 from sfu.rtp.payload import VideoCodec
 from sfu.rtp.srtp import SrtpReceiver, SrtpSender
 
@@ -27,6 +32,11 @@ CACHE_AGE: Final = 3.0
 """Seconds after which a packet is not worth repeating."""
 MAX_STREAMS: Final = 64
 """Producer streams of one transport."""
+MAX_SEGMENTS: Final = 4
+"""Changes of group that a consumer's repairs reach back over."""
+MAX_SPATIAL: Final = 8
+MAX_TEMPORAL: Final = 8
+"""Layers that a stream may have (VP9 and the dependency descriptor count in three bits)."""
 MAX_REMEMBERED_DROPS: Final = 256
 """Packets left out of a group that it can still number around."""
 
@@ -56,9 +66,10 @@ class MediaPacket:
     """
 
     __slots__ = (
+        "begins",
         "elements",
         "extended",
-        "keyframe",
+        "layers",
         "marker",
         "payload",
         "payload_type",
@@ -75,7 +86,8 @@ class MediaPacket:
         payload: bytes,
         elements: tuple[tuple[int, bytes], ...],
         received: float,
-        keyframe: bool,
+        layers: PacketLayers,
+        begins: bool,
     ) -> None:
         self.extended = extended
         """The producer's sequence number, unwrapped."""
@@ -88,8 +100,10 @@ class MediaPacket:
         self.elements = elements
         """Header extension elements to pass on, under the router's ids."""
         self.received = received
-        self.keyframe = keyframe
-        """Whether a key frame begins with it; never for codecs without key frames."""
+        self.layers = layers
+        """What its payload says of layers; nothing for audio."""
+        self.begins = begins
+        """Whether it is the first that came of its picture, and in order."""
 
 
 class RetransmissionCache:
@@ -135,10 +149,22 @@ class ProducerStream:
     transport_sequence_id: int | None
     """The producer's id of the transport-wide sequence number."""
     sequence: SequenceUnwrapper = field(default_factory=SequenceUnwrapper)
+    timestamp: int | None = None
+    """RTP timestamp of the newest packet."""
+    arrival: float = 0.0
+    """``now`` of it."""
+    reference: tuple[float, int] | None = None
+    """A moment by the host's sender reports: NTP seconds and the RTP timestamp of it."""
     cache: RetransmissionCache | None = None
+    vp8_types: frozenset[int] = frozenset()
+    """The router's payload types of VP8, whose picture ids may have to be rewritten."""
     octets: int = 0
     """Bytes of all its RTP packets so far, repairs included."""
+    layer_octets: list[int] = field(default_factory=lambda: [0] * (MAX_SPATIAL * MAX_TEMPORAL))
+    """Payload bytes so far of each layer: spatial times :data:`MAX_TEMPORAL` plus temporal."""
     groups: list[ForwardingGroup] = field(default_factory=list)
+    armed: list[ConsumerEntry] = field(default_factory=list)
+    """Consumers that wait for a packet with which they can go over to :attr:`ConsumerEntry.target`."""
     burst: list[MediaPacket] = field(default_factory=list)
     """Packets of the drain in hand."""
 
@@ -180,6 +206,29 @@ class SequenceCompactor:
         return extended
 
 
+class PictureNumbers:
+    """Numbers VP8 pictures without the ones that were left out (RFC 7741 4.2: picture ids count by one)."""
+
+    __slots__ = ("_compactor", "_dropped", "_unwrapper")
+
+    def __init__(self, bits: int) -> None:
+        """``bits`` of the stream's picture ids: 7 or 15."""
+        self._unwrapper = Unwrapper(1 << bits)
+        self._compactor = SequenceCompactor()
+        self._dropped = -1
+
+    def drop(self, picture_id: int) -> None:
+        """Leave a picture out; each of its packets may say so."""
+        extended = self._unwrapper.unwrap(picture_id)
+        if extended > self._dropped:
+            self._dropped = extended
+            self._compactor.drop(extended)
+
+    def number(self, picture_id: int) -> int:
+        """What a picture that was not left out is called."""
+        return self._compactor.number(self._unwrapper.unwrap(picture_id))
+
+
 @dataclass(slots=True, eq=False)
 class Shape:
     """Consumers of a group whose headers are laid out alike: they differ only in numbers.
@@ -195,11 +244,38 @@ class Shape:
     """0 without one."""
     accepted: frozenset[int]
     """Ids of passed-on elements that these consumers know."""
+    timestamp_offset: int = 0
+    """Added to the stream's timestamps: what is left of the streams that these consumers saw before."""
+    picture_offset: int = 0
+    """Added to the group's VP8 picture ids, for the same reason."""
+    tl0_offset: int = 0
+    """Added to the stream's VP8 TL0PICIDX."""
     consumers: list[ConsumerEntry] = field(default_factory=list)
 
     @property
-    def key(self) -> tuple[int, int, int, frozenset[int]]:
-        return (self.mid_length, self.transport_sequence_id, self.abs_send_time_id, self.accepted)
+    def key(self) -> tuple[object, ...]:
+        """Equal for shapes that prepare packets alike."""
+        return (
+            self.mid_length,
+            self.transport_sequence_id,
+            self.abs_send_time_id,
+            self.accepted,
+            self.timestamp_offset,
+            self.picture_offset,
+            self.tl0_offset,
+        )
+
+    def shifted(self, timestamp_offset: int, picture_offset: int, tl0_offset: int) -> Shape:
+        """The same layout with these offsets, and without consumers."""
+        return Shape(
+            self.mid_length,
+            self.transport_sequence_id,
+            self.abs_send_time_id,
+            self.accepted,
+            timestamp_offset,
+            picture_offset,
+            tl0_offset,
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -210,12 +286,34 @@ class ForwardingGroup:
     drop_dtx: bool = False
     """Leave out Opus packets that say "nothing to hear"."""
     needs_keyframe: bool = True
+    spatial: int = MAX_SPATIAL
+    """Highest spatial layer that is forwarded."""
+    temporal: int = MAX_TEMPORAL
+    """Highest temporal layer that is forwarded."""
     compactor: SequenceCompactor = field(default_factory=SequenceCompactor)
+    pictures: PictureNumbers | None = None
+    """How VP8 picture ids are numbered without the pictures left out; None while none was."""
     shapes: list[Shape] = field(default_factory=list)
-    armed: list[ConsumerEntry] = field(default_factory=list)
-    """Consumers that start with the next key frame."""
     highest: int = -1
     """Highest extended sequence number seen."""
+    latest: PacketLayers | None = None
+    """Of the newest packet forwarded."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all layers are forwarded."""
+        return self.spatial >= MAX_SPATIAL and self.temporal >= MAX_TEMPORAL
+
+    def drop_picture(self, layers: PacketLayers) -> None:
+        """Number pictures on without the one that this packet is of."""
+        if layers.picture_id is not None:
+            if self.pictures is None:
+                self.pictures = PictureNumbers(layers.picture_id_bits)
+            self.pictures.drop(layers.picture_id)
+
+    def wants(self, layers: PacketLayers) -> bool:
+        """Whether packets of these layers are forwarded."""
+        return layers.spatial <= self.spatial and layers.temporal <= self.temporal
 
 
 @dataclass(slots=True, eq=False)
@@ -232,8 +330,12 @@ class ConsumerEntry:
     """Payload type to its RTX payload type."""
     mid: bytes
     """The MID element with its head, ready for the wire."""
+    target: ForwardingGroup | None = None
+    """The group that it goes over to as soon as it can; None if it is where it should be."""
     first: int | None = None
-    """Group number of its first packet; None until it has started."""
+    """Group number of its first packet from this group; None until it has started."""
+    segments: list[Segment] = field(default_factory=list)
+    """What it was sent from groups before this one, oldest first."""
     sequence_offset: int = 0
     """Packet index (48 bits: rollover counter and sequence number) minus group number."""
     repair_index: int = 0
@@ -245,3 +347,14 @@ class ConsumerEntry:
     retransmitted: int = 0
     highest_index: int = 0
     """Highest packet index sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of packet indices that a consumer was sent from one group."""
+
+    first: int
+    """Group number of its first packet."""
+    sequence_offset: int
+    group: ForwardingGroup
+    shape: Shape

@@ -20,6 +20,7 @@ from sfu.media.table import (
     SequenceCompactor,
 )
 from sfu.rtp import srtp_crypto
+from sfu.rtp.layers import NO_LAYERS
 from sfu.rtp.packet import build_header
 from sfu.rtp.rtcp import build_compound, build_nacks
 from tests.support.impairment import Impairment
@@ -64,7 +65,7 @@ def test_remembered_drops_are_bounded() -> None:
 
 
 def packet(extended: int, received_at: float = 0.0) -> MediaPacket:
-    return MediaPacket(extended, False, 101, 0, b"x", (), received_at, False)
+    return MediaPacket(extended, False, 101, 0, b"x", (), received_at, NO_LAYERS, False)
 
 
 def test_the_cache_forgets_by_age_and_by_number() -> None:
