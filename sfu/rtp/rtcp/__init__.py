@@ -1,4 +1,4 @@
-"""RTCP: compound packets in and out (RFC 3550 6, RFC 4585, RFC 5104, RFC 5506).
+"""RTCP: compound packets in and out (RFC 3550 6, RFC 3611, RFC 4585, RFC 5104, RFC 5506).
 
 :func:`parse_compound_untrusted` and :func:`build_compound` are the way in and out; the packets are frozen
 dataclasses with ``to_bytes``. What is not understood stays :class:`Unknown` and survives a round trip.
@@ -9,6 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
+from sfu.rtp.rtcp.extended import (
+    DelaySinceLastReceiverReport,
+    ExtendedReport,
+    ReceiverReferenceTime,
+    UnknownBlock,
+)
 from sfu.rtp.rtcp.feedback import (
     FullIntraRequest,
     GenericNack,
@@ -52,6 +58,10 @@ __all__ = [
     "SdesItemType",
     "Goodbye",
     "App",
+    "ExtendedReport",
+    "ReceiverReferenceTime",
+    "DelaySinceLastReceiverReport",
+    "UnknownBlock",
     "GenericNack",
     "build_nacks",
     "TransportFeedback",
@@ -74,6 +84,7 @@ RtcpPacket: TypeAlias = (
     | SourceDescription
     | Goodbye
     | App
+    | ExtendedReport
     | GenericNack
     | TransportFeedback
     | PictureLossIndication
@@ -88,6 +99,7 @@ _BY_TYPE: dict[int, Callable[[Frame], RtcpPacket]] = {
     PacketType.SDES: SourceDescription.from_frame_untrusted,
     PacketType.BYE: Goodbye.from_frame_untrusted,
     PacketType.APP: App.from_frame_untrusted,
+    PacketType.XR: ExtendedReport.from_frame_untrusted,
 }
 
 _BY_FORMAT: dict[tuple[int, int], Callable[[Frame], RtcpPacket]] = {

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from sfu.rtp.rtcp.reports import ReportBlock
-
 UNIX_EPOCH: Final = 2_208_988_800
 """Seconds from 1900, where NTP begins, to 1970."""
 COMPACT_UNIT: Final = 1 / 65_536
 """Seconds: the unit of LSR, DLSR and compact NTP."""
 
+MAX_ROUND_TRIP: Final = 10.0
+"""Seconds; no path that carries media is longer."""
+
 _COMPACT_MASK = 0xFFFFFFFF
+_ROUNDING: Final = 66
+"""Units, 1 ms: as far below zero as coarse clocks may bring a round trip of next to nothing."""
 
 
 def ntp_from_unix(seconds: float) -> int:
@@ -30,14 +33,17 @@ def compact_delay(seconds: float) -> int:
     return min(max(round(seconds / COMPACT_UNIT), 0), _COMPACT_MASK)
 
 
-def round_trip_time(now: int, block: ReportBlock) -> float | None:
-    """Seconds from the sender of our SR and back: ``now - LSR - DLSR`` (RFC 3550 6.4.1).
+def round_trip_time(now: int, last: int, delay: int) -> float | None:
+    """Seconds from here and back: ``now - LSR - DLSR`` (RFC 3550 6.4.1), or of a DLRR (RFC 3611 4.5).
 
-    ``now`` is the 64-bit NTP time at which the report came. ``None`` if the peer has had no SR; 0 if clocks
-    or lies make it negative. A lie in the other direction gives up to nine hours: hold it to what is sane.
+    ``now`` is the 64-bit NTP time at which the report came, ``last`` and ``delay`` are what it says. ``None``
+    if the peer has had no report of ours, or if its clock or a lie make the time negative or longer than
+    :data:`MAX_ROUND_TRIP`.
     """
-    if not block.last_sender_report:
+    if not last:
         return None
-    elapsed = compact_ntp(now) - block.last_sender_report - block.delay_since_last_sender_report
-    elapsed &= _COMPACT_MASK
-    return 0.0 if elapsed >> 31 else elapsed * COMPACT_UNIT
+    elapsed = compact_ntp(now) - last - delay & _COMPACT_MASK
+    if -elapsed & _COMPACT_MASK <= _ROUNDING:
+        return 0.0
+    seconds = elapsed * COMPACT_UNIT
+    return seconds if seconds <= MAX_ROUND_TRIP else None

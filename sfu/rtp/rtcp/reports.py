@@ -244,7 +244,7 @@ class App:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A packet of a type or feedback format that is not interpreted, such as XR."""
+    """A packet of a type or feedback format that is not interpreted."""
 
     packet_type: int
     count: int

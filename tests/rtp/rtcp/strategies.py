@@ -6,11 +6,14 @@ from hypothesis import strategies as st
 
 from sfu.rtp.rtcp import (
     App,
+    DelaySinceLastReceiverReport,
+    ExtendedReport,
     FullIntraRequest,
     GenericNack,
     Goodbye,
     PictureLossIndication,
     ReceiverEstimatedMaximumBitrate,
+    ReceiverReferenceTime,
     ReceiverReport,
     ReportBlock,
     RtcpPacket,
@@ -19,6 +22,7 @@ from sfu.rtp.rtcp import (
     SourceDescription,
     TransportFeedback,
     Unknown,
+    UnknownBlock,
 )
 from tests.rtp.strategies import u8, u16, u32
 
@@ -52,6 +56,16 @@ def feedbacks(draw: st.DrawFn) -> TransportFeedback:
     )
 
 
+extended_blocks = st.lists(
+    st.one_of(
+        st.builds(ReceiverReferenceTime, u64),
+        st.builds(DelaySinceLastReceiverReport, st.lists(st.tuples(u32, u32, u32), max_size=5).map(tuple)),
+        st.builds(UnknownBlock, st.one_of(st.integers(0, 3), st.integers(6, 255)), u8, words),
+    ),
+    max_size=6,
+).map(tuple)
+
+
 def _has_18_bits(bitrate: int) -> int:
     shift = max(0, bitrate.bit_length() - 18)
     return bitrate >> shift << shift
@@ -70,7 +84,8 @@ packets: dict[str, st.SearchStrategy[RtcpPacket]] = {
     "PLI": st.builds(PictureLossIndication, u32, u32),
     "FIR": st.builds(FullIntraRequest, u32, st.lists(st.tuples(u32, u8), min_size=1, max_size=10).map(tuple)),
     "REMB": st.builds(ReceiverEstimatedMaximumBitrate, u32, u64.map(_has_18_bits), ssrc_tuples),
-    "XR": st.builds(Unknown, st.just(207), st.integers(0, 31), st.binary(max_size=40)),
+    "XR": st.builds(ExtendedReport, u32, extended_blocks),
+    "type 208": st.builds(Unknown, st.just(208), st.integers(0, 31), st.binary(max_size=40)),
     "RTPFB 3": st.builds(Unknown, st.just(205), st.just(3), st.binary(max_size=40)),
     "AFB": st.builds(Unknown, st.just(206), st.just(15), st.binary(max_size=15)),
 }

@@ -108,28 +108,28 @@ def test_packets_without_a_body_do_not_loop() -> None:
 
 
 def test_packet_count_cap() -> None:
-    one = bytes.fromhex("80cf0000")
+    one = bytes.fromhex("80d00000")
     assert len(parse_compound_untrusted(one * MAX_COMPOUND_PACKETS)) == MAX_COMPOUND_PACKETS
     with pytest.raises(RtpError):
         parse_compound_untrusted(one * (MAX_COMPOUND_PACKETS + 1))
     with pytest.raises(ValueError, match="too large"):
-        build_compound([Unknown(207, 0, b"")] * (MAX_COMPOUND_PACKETS + 1))
+        build_compound([Unknown(208, 0, b"")] * (MAX_COMPOUND_PACKETS + 1))
 
 
 def test_size_cap() -> None:
-    def xr(size: int) -> bytes:
-        return struct.pack("!BBH", 0x80, 207, size // 4 - 1) + bytes(size - 4)
+    def unknown(size: int) -> bytes:
+        return struct.pack("!BBH", 0x80, 208, size // 4 - 1) + bytes(size - 4)
 
-    assert len(parse_compound_untrusted(xr(MAX_COMPOUND_SIZE))) == 1
+    assert len(parse_compound_untrusted(unknown(MAX_COMPOUND_SIZE))) == 1
     with pytest.raises(RtpError):
-        parse_compound_untrusted(xr(MAX_COMPOUND_SIZE + 4))
+        parse_compound_untrusted(unknown(MAX_COMPOUND_SIZE + 4))
 
 
 def test_unknown_stays_opaque() -> None:
-    data = bytes.fromhex("85cd000201020304aabbccdd" + "9fcf0001deadbeef")
+    data = bytes.fromhex("85cd000201020304aabbccdd" + "9fd00001deadbeef")
     first, second = parse_compound_untrusted(data)
     assert first == Unknown(205, 5, bytes.fromhex("01020304aabbccdd"))
-    assert second == Unknown(207, 31, bytes.fromhex("deadbeef"))
+    assert second == Unknown(208, 31, bytes.fromhex("deadbeef"))
     assert build_compound([first, second]) == data
 
 
