@@ -35,7 +35,7 @@ def test_reserved_bits_mean_nothing() -> None:
 
 
 def test_unknown_blocks_are_passed_over() -> None:
-    data = bytes.fromhex("80cf0008 01020304 2a070001 cafe0000 05000003 0a0b0c0d 33445566 00018000")
+    data = bytes.fromhex("80cf0007 01020304 2a070001 cafe0000 05000003 0a0b0c0d 33445566 00018000")
     [report] = parse_compound_untrusted(data)
     assert isinstance(report, ExtendedReport)
     assert report.blocks == (
