@@ -224,6 +224,7 @@ class Association(Control):
         """When to call :meth:`handle_timer` next, and then :meth:`datagrams_to_send`."""
         due = min(
             self._outbound.t3,
+            self._outbound.repair_at,
             self._inbound.sack_at,
             self._heartbeat.timer,
             self._retry.deadline,
@@ -316,6 +317,8 @@ class Association(Control):
                 self.dropped[Drop.REPEATED] += 1
             elif kind is SackChunk and self._takes_sacks:
                 has_sack = True
+                if chunk[3]:  # type: ignore[index]
+                    self._outbound.loss.duplicates_reported(now)
                 self._acknowledged(chunk[0], chunk[1], chunk[2], now)  # type: ignore[index]
             else:
                 has_forward = has_forward or kind is ForwardTsnChunk

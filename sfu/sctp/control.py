@@ -328,6 +328,8 @@ class Control:
             self._retry_expired(now)
         if self._outbound.t3 <= now:
             self._t3_expired(now)
+        elif self._outbound.repair_at <= now:
+            self._outbound.repair(now)
         if self._reconfig.timer <= now and not self._reconfig.timer_expired():
             self._unreachable()
         if self._heartbeat.timer <= now:

@@ -6,7 +6,8 @@ cumulative TSN passes it:
 
 ==============  =====================================================================================
 ``IN_FLIGHT``   sent, nothing heard; counts against the congestion window
-``LOST``        missed three times, or the timer expired; waits to be sent again
+``LOST``        missed three times, overdue (:mod:`~sfu.sctp.loss`), or the timer expired; waits to be sent
+                again
 ``ACKED``       in a gap ack block; may fall back to ``IN_FLIGHT`` if a later SACK takes it back (6.2.1)
 ``ABANDONED``   given up (RFC 3758); final, and the FORWARD-TSN will cover it
 ==============  =====================================================================================
@@ -32,7 +33,8 @@ from sfu.sctp.chunks import (
     ForwardTsnChunk,
     encode_chunk,
 )
-from sfu.sctp.congestion import Congestion
+from sfu.sctp.congestion import MIN_PACKETS, Congestion
+from sfu.sctp.loss import LossDetection
 from sfu.sctp.packet import HEADER_LENGTH
 from sfu.sctp.rto import RetransmissionTimeout
 from sfu.sctp.send_queue import Message, SendQueue
@@ -75,7 +77,7 @@ class _Sent:
         self.condition = _IN_FLIGHT
         self.misses = 0
         self.fast = False
-        """Retransmitted by fast retransmit already; from now on only the timer does that (7.2.4)."""
+        """Retransmitted by fast retransmit already; misses count no more (7.2.4), only time does."""
 
 
 class Outbound:
@@ -85,6 +87,8 @@ class Outbound:
         self.queue = queue
         self.rto = rto
         self.congestion = Congestion(mtu)
+        self.loss = LossDetection(rto)
+        self._thin = MIN_PACKETS * mtu
         self.max_payload = (mtu - HEADER_LENGTH - DATA_HEADER_LENGTH) & ~3
         """User bytes in the largest DATA chunk."""
         self._max_forward_streams = min(MAX_FORWARD_STREAMS, (mtu - HEADER_LENGTH - 8) // 4)
@@ -102,6 +106,10 @@ class Outbound:
         """Whether the peer takes FORWARD-TSN; nothing with a TSN is given up otherwise."""
         self.t3 = math.inf
         """When T3-rtx expires; infinite while it is stopped."""
+        self.repair_at = math.inf
+        """When :meth:`repair` has something to do: a chunk becomes overdue, or silence calls for a probe."""
+        self._overdue_at = math.inf
+        self._probed = False
         self.closed_since: float | None = None
         """Since when the peer's window has had no room for a packet, with something to send and no
         progress."""
@@ -109,6 +117,8 @@ class Outbound:
         """Whether a SACK came since T3-rtx last expired."""
         self.retransmitted = 0
         """Chunks sent again, in total."""
+        self.probes = 0
+        """Chunks sent again only to hear something, in total."""
         self.abandoned = 0
         """Messages given up after something of them was sent, in total."""
         self._outstanding: dict[int, _Sent] = {}
@@ -145,11 +155,14 @@ class Outbound:
         if self.lost:
             room, blocked = self._fill_lost(body, room, now)
             if blocked:
+                self._arm(now)
                 return room
         if self.queue.waiting:
             room = self._fill_new(body, room, now)
         if self.forward_due and len(body) == before:
             room = self._fill_forward(body, room, now)  # what has just been given up
+        if len(body) > before:
+            self._arm(now)
         return room
 
     def _fill_forward(self, body: list[bytes], room: int, now: float) -> int:
@@ -184,6 +197,7 @@ class Outbound:
             chunk.condition = _IN_FLIGHT
             chunk.misses = 0
             chunk.sent_count += 1
+            chunk.sent_at = now
             if tsn == self._timed:
                 self._timed = None
             self.flight += chunk.size
@@ -304,6 +318,8 @@ class Outbound:
                 if tsn == self._timed:
                     self.rto.measured(now - chunk.sent_at)
                     self._timed = None
+                if chunk.condition != _ABANDONED and chunk.sent_at >= self.loss.newest_sent:
+                    self.loss.delivered(tsn, chunk.sent_at, chunk.sent_count, now)
             self.kept -= kept
         if (gaps or self._highest_acked > cumulative) and (ahead or gaps != self._last_gaps):
             size += self._receive_gaps(gaps, ahead > 0, now)
@@ -325,6 +341,10 @@ class Outbound:
         if self._forward <= cumulative:
             self._forward = cumulative
             self.forward_due = False
+        if ahead or size:
+            self._probed = False
+            self._find_overdue(now)
+            self._arm(now)
         if self.abandoned:
             self._advance_forward(now)
         return ahead > 0 or size > 0
@@ -357,6 +377,7 @@ class Outbound:
                 if tsn == self._timed:
                     self.rto.measured(now - chunk.sent_at)
                     self._timed = None
+                self.loss.delivered(tsn, chunk.sent_at, chunk.sent_count, now)
             highest = stop
             position = stop + 1
         self._take_back(position, self._highest_acked + 1)
@@ -388,20 +409,86 @@ class Outbound:
             chunk.fast = True
             if self._worthless(chunk, now):
                 self._abandon(chunk.message)
+            else:
+                found.append(tsn)
+        if hit:
+            self._to_be_repaired(found)
+            self._enter_recovery()
+
+    def _find_overdue(self, now: float) -> None:
+        """Chunks that are lost by time (:mod:`~sfu.sctp.loss`), and when the next may be.
+
+        What would be given up at its first loss is left to the misses: there is no hurry, and a FORWARD-TSN
+        would make a chunk that is only late count as a duplicate.
+        """
+        self._overdue_at = math.inf
+        outstanding, loss = self._outstanding, self.loss
+        thin = self.flight < self._thin
+        if not outstanding or not (thin or self._recovery is not None):
+            return
+        first = outstanding[self.cumulative + 1]
+        if self._highest_acked <= self.cumulative and first.sent_at > loss.newest_sent:
+            return  # the usual case: everything arrives in order
+        found: list[int] = []
+        again = False
+        for tsn, chunk in outstanding.items():
+            if chunk.condition != _IN_FLIGHT or not (thin or chunk.fast):
                 continue
+            if not chunk.fast and self._worthless(chunk, now):
+                continue
+            deadline = loss.deadline(tsn, chunk.sent_at)
+            if deadline <= now:
+                again = again or chunk.fast
+                chunk.fast = True
+                found.append(tsn)
+            elif deadline < self._overdue_at:
+                self._overdue_at = deadline
+        if not found:
+            return
+        loss.found()
+        self._to_be_repaired(found)  # and given up, where that is due, before they are sent
+        if again:
+            self._recovery = None
+        self._enter_recovery()
+
+    def _to_be_repaired(self, found: list[int]) -> None:
+        """Chunks in flight are lost."""
+        for tsn in found:
+            chunk = self._outstanding[tsn]
             chunk.condition = _LOST
             self.flight -= chunk.size
-            found.append(tsn)
-        if not hit:
-            return
         if found:
             self.lost = deque(sorted({*self.lost, *found}))
+
+    def _enter_recovery(self) -> None:
         if self._recovery is None:
             self._recovery = self.next_tsn - 1
             self.congestion.lost()
             self._urgent = True
 
     # Time
+
+    def _arm(self, now: float) -> None:
+        """Set :attr:`repair_at` anew: something was sent or acknowledged."""
+        at = math.inf if self._probed or not self.flight else now + self.loss.probe_delay()
+        self.repair_at = min(at, self._overdue_at)
+
+    def repair(self, now: float) -> None:
+        """:attr:`repair_at` has come: send again what is overdue by now, else probe: the newest chunk once
+        more, unless it has been sent as often as it may be."""
+        if self._overdue_at <= now:
+            self._find_overdue(now)
+        elif not self.lost and not self._probed:
+            self._probed = True
+            for tsn in reversed(self._outstanding):
+                chunk = self._outstanding[tsn]
+                if chunk.condition == _IN_FLIGHT:
+                    if not self._worthless(chunk, now):
+                        self.probes += 1
+                        self._urgent = True
+                        self._to_be_repaired([tsn])
+                    break
+        self._arm(now)
 
     def t3_expired(self, now: float) -> None:
         """T3-rtx (6.3.3): everything in flight is lost or, if nobody wants it any more, abandoned."""
@@ -411,6 +498,8 @@ class Outbound:
         self.heard = False
         self._recovery = None
         self._timed = None
+        self._probed = True
+        self.repair_at = self._overdue_at = math.inf
         found = [tsn for tsn, chunk in self._outstanding.items() if chunk.condition == _IN_FLIGHT]
         if not found and not self.lost:
             # The peer keeps it all in gap ack blocks and the first is not among them: take it at its word

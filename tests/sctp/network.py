@@ -56,6 +56,8 @@ class Side:
     link: Link
     """Towards the other side."""
     events: list[Event] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    """When each of the events came."""
     drain: bool = True
     """Whether events are fetched."""
 
@@ -97,6 +99,7 @@ class Network:
         """Fetch events, send what is due."""
         while side.drain and (event := side.association.next_event()) is not None:
             side.events.append(event)
+            side.times.append(self.now)
         for data in side.association.datagrams_to_send(self.now):
             assert len(data) <= side.association.mtu
             self.transmit(side, data)

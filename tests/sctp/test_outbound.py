@@ -183,6 +183,7 @@ def test_three_misses_retransmit_at_once_and_halve_the_window() -> None:
     sender = Sender()
     for _ in range(8):
         sender.push(bytes(900))
+    sender.out.rto.measured(0.1)
     assert sender.tsns() == list(range(8))
     window = sender.out.congestion.window
     for last in (1, 2):
@@ -254,6 +255,7 @@ def test_the_same_sack_again_is_no_new_miss() -> None:
     sender = Sender()
     for _ in range(4):
         sender.push(bytes(900))
+    sender.out.rto.measured(0.1)
     sender.data()
     for _ in range(10):
         sender.sack(-1, (1, 1))
@@ -314,6 +316,7 @@ def test_a_peer_may_take_a_selective_acknowledgement_back() -> None:
     sender = Sender()
     for _ in range(6):
         sender.push(bytes(500))
+    sender.out.rto.measured(0.1)
     sender.data()
     flight = sender.out.flight
     sender.sack(-1, (1, 2), (4, 4))

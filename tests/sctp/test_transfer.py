@@ -166,7 +166,9 @@ def data_chunks(packets: list[bytes]) -> Iterator[DataChunk]:
                 yield chunk
 
 
-def test_a_lost_last_input_is_repeated_after_a_round_trip_and_220_ms() -> None:
+def last_input(outage: float) -> tuple[Network, float]:
+    """The last of some inputs half a second apart, with a round trip of 40 ms, into a line that is down for
+    ``outage`` seconds from then on; its age when it arrives."""
     network = Network(seed=8)
     network.establish()
     a = network.a.association
@@ -176,7 +178,20 @@ def test_a_lost_last_input_is_repeated_after_a_round_trip_and_220_ms() -> None:
     network.a.link.filter = lambda _data: False
     sent_at = network.now
     a.send(0, 53, b"last", network.now, ordered=False, max_lifetime=3.0)
-    network.run(0.1)
+    network.run(outage)
     network.a.link.filter = None
     assert network.run(3, until=lambda: network.b.messages[-1].data == b"last")
-    assert network.now - sent_at == pytest.approx(0.02 + 0.04 + 0.22, abs=0.005)
+    return network, network.now - sent_at
+
+
+def test_a_lost_last_input_is_repeated_after_two_round_trips() -> None:
+    """Tail loss probe (RFC 8985 7): nothing follows that could be missed three times."""
+    network, age = last_input(0.05)
+    assert age == pytest.approx(2 * 0.04 + 0.02, abs=0.005)
+    assert network.a.association.outbound.probes == 1
+
+
+def test_after_a_lost_probe_the_timer_repeats_a_last_input() -> None:
+    network, age = last_input(0.1)
+    assert age == pytest.approx(2 * 0.04 + 0.04 + 0.22 + 0.02, abs=0.005)
+    assert network.a.association.outbound.probes == 1
