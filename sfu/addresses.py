@@ -1,4 +1,4 @@
-"""Addresses: which ones a node announces when nobody told it, and which URLs lead nobody but itself there."""
+"""Addresses: which ones this machine has for others, and which URLs lead nobody but itself there."""
 
 from __future__ import annotations
 
@@ -12,30 +12,28 @@ MAX_ANNOUNCED = 8
 LOOPBACK = "127.0.0.1"
 
 
-def announced_addresses(configured: tuple[str, ...], listen_ip: str, *, loopback: bool) -> tuple[str, ...]:
-    """The addresses to announce, best first; never empty.
+def own_addresses(listen_ip: str, *, loopback: bool) -> tuple[str, ...]:
+    """The addresses of this machine that sockets bound to ``listen_ip`` can be reached at; never empty.
 
-    What is configured wins, then the address that the sockets are bound to. Bound to a wildcard, the
-    machine's IPv4 addresses are announced, and the loopback address if ``loopback`` is wanted or there is no
-    other.
+    Bound to a wildcard, these are the machine's addresses of the families listened on, IPv4 first, and the
+    loopback address if ``loopback`` is wanted or there is no other.
     """
-    if configured:
-        return configured
     if not ipaddress.ip_address(listen_ip).is_unspecified:
         return (listen_ip,)
-    found = [
-        ip.ip
-        for adapter in ifaddr.get_adapters()
-        for ip in adapter.ips
-        if isinstance(ip.ip, str) and _is_usable(ip.ip)
-    ]
-    addresses = tuple(dict.fromkeys(found))[:MAX_ANNOUNCED]
+    ips = [ip for adapter in ifaddr.get_adapters() for ip in adapter.ips]
+    texts = [ip.ip for ip in ips if isinstance(ip.ip, str)]
+    if listen_ip == "::":
+        texts += [ip.ip[0] for ip in ips if isinstance(ip.ip, tuple)]
+    found = [text for text in texts if is_usable(ipaddress.ip_address(text))]
+    addresses = tuple(dict.fromkeys(found))[: MAX_ANNOUNCED - 1]
     return (*addresses, LOOPBACK) if loopback or not addresses else addresses
 
 
-def _is_usable(text: str) -> bool:
-    address = ipaddress.ip_address(text)
-    return not (address.is_loopback or address.is_link_local or address.is_unspecified)
+def is_usable(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether clients elsewhere may reach it. Not so link-local ones: whose link would a candidate mean?"""
+    return not (
+        address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast
+    )
 
 
 def is_loopback_url(url: str) -> bool:

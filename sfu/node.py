@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 import trio
 
-from sfu.addresses import announced_addresses
+from sfu.announced import AddressError, AnnouncedAddresses
 from sfu.config import Settings
 from sfu.program import CannotStart, open_listeners, run_program
 from sfu.romm.client import RommClient
@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 def run(settings: Settings) -> None:
     """Run a node until it is told to stop. Ends the process with status 1 if it cannot start."""
-    run_program("trio-sfu", (CannotStart, WorkerStartError), partial(_main, settings))
+    run_program("trio-sfu", (AddressError, CannotStart, WorkerStartError), partial(_main, settings))
 
 
 async def _main(settings: Settings) -> None:
@@ -94,10 +94,13 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[Node] = trio
     """Serve until cancelled.
 
     Raises:
+        AddressError: none of the announced host names has an address.
         CannotStart: the signaling port is not to be had.
         WorkerStartError: a media worker does not start.
     """
-    announced = announced_addresses(settings.announced_ips, settings.listen_ip, loopback=settings.standalone)
+    addresses = AnnouncedAddresses(settings.announced_ips, settings.listen_ip, loopback=settings.standalone)
+    await addresses.resolve()
+    announced = addresses.current
     listeners = await open_listeners(settings.http_listen_ip, settings.port)
     async with (
         _open_romm(settings) as (romm, mounts, guests),
@@ -106,6 +109,7 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[Node] = trio
     ):
         application = SfuApplication(app_settings(settings, announced), media, romm)
         await nursery.start(application.run)
+        nursery.start_soon(addresses.follow, media.announce)
         if settings.debug_stats:
             nursery.start_soon(log_stats, media)
         if guests is not None:

@@ -129,6 +129,18 @@ def test_a_media_port_in_use_is_named(kind: socket.SocketKind, worker: int) -> N
         assert is_free(number, socket.SOCK_DGRAM)
 
 
+def test_a_host_name_without_address_is_named() -> None:
+    port, media_port = free_ports(1)
+    status, stderr = refused(
+        *("--standalone", "--port", str(port), "--webrtc-port", str(media_port)),
+        *("--announced-ip", "sfu.invalid", "--workers", "1"),
+    )
+    assert status == 1
+    [line] = stderr.splitlines()
+    assert line.startswith("trio-sfu: no address to announce: sfu.invalid (")
+    assert "ANNOUNCED_IP" in line
+
+
 def test_without_settings_it_says_what_is_missing() -> None:
     status, stderr = refused()
     assert status == 1

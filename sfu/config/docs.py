@@ -69,8 +69,10 @@ several nodes can send each session to the node that opened it.
 ## WebRTC
 
 Without `ANNOUNCED_IP` the addresses of this machine go into ICE candidates. Behind NAT or in a container set
-it to what browsers can reach; the first one is what `/ice` reports. Worker *i* (from 0) listens on the UDP
-and TCP port plus *i*; the signaling port must not be among the TCP ones.
+it to what browsers can reach, for example a public name and an address in the LAN; the first one is what
+`/ice` reports. Host names stand for all their addresses and are looked up again every minute, so dynamic DNS
+works. Worker *i* (from 0) listens on the UDP and TCP port plus *i*; the signaling port must not be among the
+TCP ones.
 
 [[from use_webrtc_server]]
 

@@ -261,6 +261,10 @@ def _remarks(settings: Settings, origins: Mapping[str, str], environ: Mapping[st
     remarks = [f"{name}: {reason}" for name, reason in IGNORED.items() if environ.get(name, "").strip()]
     if not settings.use_webrtc_server:
         remarks.append("USE_WEBRTC_SERVER: has no effect, ports are per worker, from WEBRTC_PORT on")
+    unheard = _addresses_not_listened_on(settings)
+    if unheard:
+        listening = f"LISTEN_IP={settings.listen_ip}"
+        remarks.append(f"{origins['announced_ips']}: {', '.join(unheard)} cannot be reached on {listening}")
     if settings.fanout_enabled:
         remarks.append("SFU_FANOUT_ENABLED: has no effect in this version")
     if settings.debug_stats and settings.log_level != "debug":
@@ -278,6 +282,15 @@ def _remarks(settings: Settings, origins: Mapping[str, str], environ: Mapping[st
     elif not settings.sid_prefix:
         remarks.append(f"{origins['node_id']}: not only letters, digits, . - _, so no prefix for session ids")
     return remarks
+
+
+def _addresses_not_listened_on(settings: Settings) -> list[str]:
+    """Announced addresses of the IP family that the media sockets do not have."""
+    if settings.listen_ip == "::":
+        return []
+    colon = ":" in settings.listen_ip
+    literals = [word for word in settings.announced_ips if ":" in word or word.replace(".", "").isdigit()]
+    return [address for address in literals if (":" in address) is not colon]
 
 
 def _unknown(environ: Mapping[str, str]) -> list[str]:

@@ -203,8 +203,8 @@ class Settings(SettingsModel):
         parse=parse.address,
         flag="--media-host",
         metavar="ADDRESS",
-        default="0.0.0.0",  # noqa: S104
-        about="Address of the media sockets.",
+        default="::",
+        about="Address of the media sockets; :: is all of IPv4 and IPv6, 0.0.0.0 all of IPv4.",
     )
     announced_ips: tuple[str, ...] = setting(
         "ANNOUNCED_IP",
@@ -214,7 +214,7 @@ class Settings(SettingsModel):
         many=True,
         default=(),
         default_text="addresses of this machine",
-        about="Addresses or host names for ICE candidates, separated by commas.",
+        about="Addresses or host names for ICE candidates, the preferred one first, separated by commas.",
     )
     webrtc_port: Port = setting(
         "WEBRTC_PORT",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -24,10 +25,6 @@ def candidate_priority(type_preference: int, local_preference: int, component: i
     return type_preference << 24 | local_preference << 8 | 256 - component
 
 
-UDP_PRIORITY: Final = candidate_priority(HOST_TYPE_PREFERENCE, UDP_LOCAL_PREFERENCE)
-TCP_PRIORITY: Final = candidate_priority(HOST_TYPE_PREFERENCE, TCP_LOCAL_PREFERENCE)
-
-
 @dataclass(frozen=True, slots=True)
 class IceCandidate:
     """A host candidate as ``mediasoup-client`` takes it."""
@@ -35,7 +32,6 @@ class IceCandidate:
     foundation: str
     priority: int
     address: str
-    """IP address or host name."""
     port: int
     protocol: Literal["udp", "tcp"]
     tcp_type: Literal["passive"] | None = None
@@ -57,11 +53,29 @@ class IceCandidate:
         return value
 
 
-def udp_candidate(address: str, port: int) -> IceCandidate:
-    """Return the UDP host candidate for a listening address."""
-    return IceCandidate("udpcandidate", UDP_PRIORITY, address, port, "udp")
+def udp_candidate(address: str, port: int, rank: int = 0) -> IceCandidate:
+    """Return the UDP host candidate for a listening address.
+
+    ``rank`` counts the announced addresses from 0, the preferred one, to 1,000. Each has a foundation of its
+    own (RFC 8445 5.1.1.3), or a check that fails on one would freeze those of the others.
+    """
+    priority = candidate_priority(HOST_TYPE_PREFERENCE, UDP_LOCAL_PREFERENCE - rank)
+    return IceCandidate(_foundation("udpcandidate", rank), priority, address, port, "udp")
 
 
-def tcp_candidate(address: str, port: int) -> IceCandidate:
-    """Return the passive TCP host candidate for a listening address."""
-    return IceCandidate("tcpcandidate", TCP_PRIORITY, address, port, "tcp", "passive")
+def tcp_candidate(address: str, port: int, rank: int = 0) -> IceCandidate:
+    """Return the passive TCP host candidate for a listening address; ``rank`` as above."""
+    priority = candidate_priority(HOST_TYPE_PREFERENCE, TCP_LOCAL_PREFERENCE - rank)
+    return IceCandidate(_foundation("tcpcandidate", rank), priority, address, port, "tcp", "passive")
+
+
+def host_candidates(addresses: Sequence[str], udp_port: int, tcp_port: int | None) -> list[IceCandidate]:
+    """Return the candidates for addresses in order of preference: UDP on all of them before TCP on any."""
+    candidates = [udp_candidate(address, udp_port, rank) for rank, address in enumerate(addresses)]
+    if tcp_port is not None:
+        candidates += [tcp_candidate(address, tcp_port, rank) for rank, address in enumerate(addresses)]
+    return candidates
+
+
+def _foundation(stem: str, rank: int) -> str:
+    return stem if rank == 0 else f"{stem}{rank + 1}"

@@ -27,7 +27,7 @@ class Configure(Struct, frozen=True, tag=True):
 
     listen_ip: str
     announced: tuple[str, ...]
-    """Addresses or host names to put into candidates, best first."""
+    """Addresses to put into candidates, best first, until :class:`Announce` tells others."""
     port: int
     """UDP port; 0 lets the kernel choose (tests)."""
     tcp_port: int | None
@@ -44,6 +44,12 @@ class Ready(Struct, frozen=True):
     tcp_port: int | None
     rtp_capabilities: JsonObject
     engine: str
+
+
+class Announce(Struct, frozen=True, tag=True):
+    """The addresses of this machine as clients see them have changed: for transports made from now on."""
+
+    announced: tuple[str, ...]
 
 
 class Ping(Struct, frozen=True, tag=True):
@@ -121,6 +127,7 @@ class GetStats(Struct, frozen=True, tag=True):
 
 Request: TypeAlias = (
     Configure
+    | Announce
     | Ping
     | CreateRouter
     | CloseRouter

@@ -18,12 +18,13 @@ import trio
 
 from sfu.dtls.certificate import Certificate
 from sfu.ice.address import TcpAddress
-from sfu.ice.candidate import tcp_candidate, udp_candidate
+from sfu.ice.candidate import IceCandidate, host_candidates
 from sfu.media.capabilities import router_capabilities
 from sfu.media.core import MediaCore
 from sfu.media.errors import MediaRefused
 from sfu.media.parameters import OrtcError, to_json
 from sfu.worker.messages import (
+    Announce,
     Call,
     ChannelError,
     CloseDataProducer,
@@ -50,7 +51,7 @@ from sfu.worker.messages import (
     encode,
 )
 from sfu.worker.tcp import TcpConnections
-from sfu.worker.udp import UdpPort
+from sfu.worker.udp import UdpPort, UdpPorts
 
 TCP_BACKLOG = 256
 MAX_ERROR = 300
@@ -83,7 +84,9 @@ class MediaWorker:
     def __init__(self, control: trio.abc.Stream) -> None:
         self._control = control
         self._core: MediaCore | None = None
-        self._udp: UdpPort | None = None
+        self._udp: UdpPorts | None = None
+        self._tcp_port: int | None = None
+        self._candidates: list[IceCandidate] = []
         self._tcp = TcpConnections(self._tcp_received, self._tcp_closed, self._tcp_validated)
         self._timer_scope: trio.CancelScope | None = None
         self._timer_deadline = float("inf")
@@ -141,12 +144,16 @@ class MediaWorker:
         if core is None:
             raise MediaRefused("worker not available")
         match request:
+            case Announce():
+                assert self._udp is not None
+                self._candidates = host_candidates(request.announced, self._udp.port, self._tcp_port)
             case CreateRouter():
                 core.create_router(request.router_id)
             case CloseRouter():
                 core.close_router(request.router_id, now)
             case CreateTransport():
-                return core.create_transport(request.router_id, request.transport_id)
+                info = core.create_transport(request.router_id, request.transport_id)
+                return info | {"iceCandidates": [c.to_json() for c in self._candidates]}
             case ConnectTransport():
                 core.connect_transport(request.transport_id, request.dtls_parameters, now)
             case RestartIce():
@@ -199,35 +206,35 @@ class MediaWorker:
     async def _configure(self, call: Call, configure: Configure, nursery: trio.Nursery) -> Result:
         if self._core is not None:
             return Result(call.id, error="configured already")
-        where = f"UDP {configure.listen_ip}:{configure.port}"
+        host = f"[{configure.listen_ip}]" if ":" in configure.listen_ip else configure.listen_ip
+        where = f"UDP {host}:{configure.port}"
         try:
             capabilities = router_capabilities(configure.video_codecs)
-            self._udp = UdpPort(configure.listen_ip, configure.port)
-            where = f"TCP {configure.listen_ip}:{configure.tcp_port}"
+            self._udp = UdpPorts(configure.listen_ip, configure.port)
+            where = f"TCP {host}:{configure.tcp_port}"
             listeners: list[trio.SocketListener] = []
-            tcp_port: int | None = None
-            if configure.tcp_port is not None:
-                listeners = await trio.open_tcp_listeners(
-                    configure.tcp_port, host=configure.listen_ip, backlog=TCP_BACKLOG
-                )
-                tcp_port = int(listeners[0].socket.getsockname()[1])
+            tcp_port = configure.tcp_port
+            if tcp_port is not None:
+                for address in self._udp.hosts:
+                    listeners += await trio.open_tcp_listeners(tcp_port, host=address, backlog=TCP_BACKLOG)
+                    tcp_port = int(listeners[0].socket.getsockname()[1])
         except OSError as error:
             return Result(
                 call.id, error=f"cannot listen on {where}: {error.strerror or error}. Is the port in use?"
             )
         except OrtcError as error:
             return Result(call.id, error=str(error))
-        candidates = [udp_candidate(address, self._udp.port) for address in configure.announced]
-        if tcp_port is not None:
-            candidates += [tcp_candidate(address, tcp_port) for address in configure.announced]
+        self._tcp_port = tcp_port
+        self._candidates = host_candidates(configure.announced, self._udp.port, tcp_port)
         self._core = MediaCore(
             certificate=Certificate.generate(dt.datetime.now(dt.UTC)),
             capabilities=capabilities,
-            candidates=candidates,
+            candidates=self._candidates,
             wall_offset=time.time() - trio.current_time(),
             require_binary_data_channel=configure.require_binary_data_channel,
         )
-        nursery.start_soon(self._read_udp)
+        for port in self._udp.ports:
+            nursery.start_soon(self._read_udp, port)
         nursery.start_soon(self._run_timer)
         if listeners:
             nursery.start_soon(trio.serve_listeners, self._tcp.serve, listeners)
@@ -252,10 +259,9 @@ class MediaWorker:
 
     # ------------------------------------------------------------------- media
 
-    async def _read_udp(self) -> None:
-        assert self._udp is not None
+    async def _read_udp(self, udp: UdpPort) -> None:
         assert self._core is not None
-        udp, core = self._udp, self._core
+        core = self._core
         while True:
             await trio.lowlevel.wait_readable(udp.socket)
             now = trio.current_time()

@@ -21,6 +21,7 @@ import trio
 from sfu.media.events import Fault
 from sfu.worker.client import LOST, WorkerClient
 from sfu.worker.messages import (
+    Announce,
     CloseDataProducer,
     CloseProducer,
     CloseRouter,
@@ -125,6 +126,12 @@ class MediaWorkers:
     async def events(self) -> AsyncIterator[MediaEvent]:
         async for event in self._receive_event:
             yield event
+
+    async def announce(self, addresses: tuple[str, ...]) -> None:
+        """Put other addresses into the candidates of transports made from now on, best first."""
+        for worker in self._workers:
+            worker.configure = msgspec.structs.replace(worker.configure, announced=addresses)
+            await self._call_quietly(worker, Announce(addresses))
 
     async def create_router(self, router_id: str) -> None:
         if router_id in self._routers:
@@ -323,6 +330,8 @@ class MediaWorkers:
                 async with _process(worker, self._heard) as (process, client, ready):
                     worker.client, worker.ready = client, ready
                     self._capabilities = ready.rtp_capabilities
+                    # They may have become others while it started.
+                    await self._call_quietly(worker, Announce(worker.configure.announced))
                     if first:
                         first = False
                         task_status.started()

@@ -1,10 +1,14 @@
-"""One UDP port of a worker: drain on readable, send in as few system calls as the kernel allows.
+"""The UDP port of a worker: drain on readable, send in as few system calls as the kernel allows.
+
+IPv4 and IPv6 have a socket each on the same port number. One socket for both would name IPv4 peers
+``::ffff:192.0.2.1``, in longer tuples, on the path of every packet.
 
 The kernel notes when each datagram arrived. A host's bandwidth estimate is made from these times: were they
 those at which this process got to look, every pause of ours would seem to be a queue on the host's line.
 
 ``UDP_SEGMENT`` (generic segmentation offload) hands a run of equal packets to the kernel in one call. Where
-it is refused, packets go one by one for the rest of the socket's life.
+the machine has none, packets go one by one for the rest of the socket's life; where a run does not suit the
+path to one peer, only that run does.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import errno
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from struct import Struct
 
 from sfu.ice.address import Address, Datagram
@@ -35,7 +39,14 @@ MAX_WAIT = 5.0
 _TIMESPEC = Struct("@qq")
 _ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size)
 
-_NO_SEGMENTATION = frozenset({errno.EIO, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOPROTOOPT, errno.EMSGSIZE})
+_NO_SEGMENTATION = frozenset({errno.EIO, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
+"""The machine cannot, for nobody."""
+_RUN_REFUSED = frozenset({errno.EINVAL, errno.EMSGSIZE})
+"""This run cannot be cut for the path to this peer: its packets are longer than the path's MTU. Singly the
+kernel sends them in fragments."""
+_NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+_PORT_ATTEMPTS = 20
+"""Tries to find a number that is free on both families, where the kernel chooses."""
 
 
 @dataclass(slots=True)
@@ -52,7 +63,7 @@ class UdpCounters:
 
 
 class UdpPort:
-    """A non-blocking UDP socket. ``fileno()`` is what the event loop waits on."""
+    """A non-blocking UDP socket of one IP family. ``socket`` is what the event loop waits on."""
 
     def __init__(self, host: str, port: int) -> None:
         """Bind. Raises OSError if the address is not to be had."""
@@ -64,6 +75,8 @@ class UdpPort:
                 self.socket.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
             with contextlib.suppress(OSError):  # without it, arrival is when we look
                 self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            if family == socket.AF_INET6:
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             self.socket.bind((host, port))
         except BaseException:
             self.socket.close()
@@ -115,10 +128,11 @@ class UdpPort:
                     counters.dropped_full += egress.count
                     return
                 except OSError as error:
-                    if error.errno not in _NO_SEGMENTATION:
+                    if error.errno in _NO_SEGMENTATION:
+                        self.segmentation = False
+                    elif error.errno not in _RUN_REFUSED:
                         counters.dropped_error += egress.count
                         return
-                    self.segmentation = error.errno == errno.EMSGSIZE  # that one is the packet's fault
                 else:
                     counters.sent += egress.count
                     return
@@ -141,6 +155,56 @@ class UdpPort:
 
     def close(self) -> None:
         self.socket.close()
+
+
+class UdpPorts:
+    """One port number on the IP families that a worker listens on."""
+
+    def __init__(self, listen_ip: str, port: int) -> None:
+        """Bind. ``port`` 0 lets the kernel choose. Raises OSError if an address is not to be had."""
+        self.ports = _bind(listen_ip, port)
+        self._by_family = {4 if port.socket.family == socket.AF_INET6 else 2: port for port in self.ports}
+        """By the length of the family's socket addresses, which is how an egress shows its own."""
+
+    @property
+    def port(self) -> int:
+        return self.ports[0].port
+
+    @property
+    def counters(self) -> UdpCounters:
+        """The sum of the sockets' counters."""
+        sums = {f.name: sum(getattr(p.counters, f.name) for p in self.ports) for f in fields(UdpCounters)}
+        return UdpCounters(**sums)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The addresses that are bound."""
+        return tuple(port.socket.getsockname()[0] for port in self.ports)
+
+    def send(self, egress: Egress) -> None:
+        """As :meth:`UdpPort.send`, from the socket of the address's family."""
+        self._by_family[len(egress.address)].send(egress)
+
+    def close(self) -> None:
+        for port in self.ports:
+            port.close()
+
+
+def _bind(listen_ip: str, port: int) -> tuple[UdpPort, ...]:
+    """Sockets for an address; ``::`` means all addresses of IPv4, and of IPv6 where the machine has that."""
+    if listen_ip != "::":
+        return (UdpPort(listen_ip, port),)
+    for attempt in range(_PORT_ATTEMPTS):
+        ipv4 = UdpPort("0.0.0.0", port)  # noqa: S104
+        try:
+            return ipv4, UdpPort("::", ipv4.port)
+        except OSError as error:
+            if error.errno in _NO_IPV6:
+                return (ipv4,)
+            ipv4.close()
+            if error.errno != errno.EADDRINUSE or port or attempt == _PORT_ATTEMPTS - 1:
+                raise
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _kernel_segments(udp: socket.socket) -> bool:

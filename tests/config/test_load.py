@@ -8,7 +8,7 @@ import grimp
 import pytest
 from pydantic import ValidationError
 
-from sfu.addresses import announced_addresses
+from sfu.announced import AnnouncedAddresses
 from sfu.config import Settings, load
 from sfu.config.settings import SOURCES
 from sfu.romm.client import check_base_url
@@ -153,9 +153,21 @@ def test_nodes_that_share_a_registry_need_names_that_outlive_restarts() -> None:
 
 
 @pytest.mark.contract("D73")
-def test_without_webrtc_server_and_announced_ip_there_is_an_address_all_the_same() -> None:
+async def test_without_webrtc_server_and_announced_ip_there_is_an_address_all_the_same() -> None:
     values = settings(USE_WEBRTC_SERVER="0", ANNOUNCED_IP="")
-    assert announced_addresses(values.announced_ips, values.listen_ip, loopback=False)
+    addresses = AnnouncedAddresses(values.announced_ips, values.listen_ip, loopback=False)
+    await addresses.resolve()
+    assert addresses.current
+
+
+@pytest.mark.parametrize(
+    ("listen", "unheard"),
+    [("0.0.0.0", "2001:db8::1"), ("192.0.2.9", "2001:db8::1"), ("2001:db8::9", "192.0.2.1"), ("::", "")],
+)
+def test_announced_addresses_that_nothing_listens_on(listen: str, unheard: str) -> None:
+    told = warnings(LISTEN_IP=listen, ANNOUNCED_IP="192.0.2.1,sfu.example,2001:db8::1")
+    expected = [f"ANNOUNCED_IP: {unheard} cannot be reached on LISTEN_IP={listen}"] if unheard else []
+    assert [warning for warning in told if "ANNOUNCED_IP" in warning] == expected
 
 
 def test_romm_is_not_used_when_alone() -> None:

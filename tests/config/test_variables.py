@@ -29,7 +29,7 @@ ROWS: list[tuple[tuple[str, ...], Any, dict[str, Any]]] = [
     (("ROOM_REGISTRY_TTL_SECONDS",), 60, {"10": 10, "10.5s": 10}),
     # 8.3
     (("USE_WEBRTC_SERVER",), True, {"0": False, "1": True, "x": True}),
-    (("LISTEN_IP",), "0.0.0.0", {"192.0.2.1": "192.0.2.1", "::": "::"}),
+    (("LISTEN_IP",), "::", {"192.0.2.1": "192.0.2.1", "0.0.0.0": "0.0.0.0"}),
     (("ANNOUNCED_IP",), (), {"192.0.2.1": ("192.0.2.1",), "sfu.example": ("sfu.example",)}),
     (("WEBRTC_PORT",), 20000, {"30000": 30000}),
     (("WEBRTC_UDP_PORT",), 20000, {"30000": 30000}),

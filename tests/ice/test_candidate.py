@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sfu.ice.candidate import candidate_priority, tcp_candidate, udp_candidate
+from sfu.ice.candidate import candidate_priority, host_candidates, tcp_candidate, udp_candidate
 
 
 def test_udp() -> None:
@@ -33,6 +33,27 @@ def test_tcp() -> None:
         "type": "host",
         "tcpType": "passive",
     }
+
+
+def test_several_addresses_are_preferred_as_given_and_udp_before_tcp() -> None:
+    addresses = [f"192.0.2.{n}" for n in range(8)]
+    candidates = host_candidates(addresses, 20000, 20001)
+    assert [(c.address, c.protocol, c.port) for c in candidates] == [
+        *((address, "udp", 20000) for address in addresses),
+        *((address, "tcp", 20001) for address in addresses),
+    ]
+    priorities = [c.priority for c in candidates]
+    assert priorities == sorted(set(priorities), reverse=True)
+    assert len({c.foundation for c in candidates}) == len(candidates)  # RFC 8445 5.1.1.3
+    assert all(1 <= len(c.foundation) <= 32 and c.foundation.isalnum() for c in candidates)
+    assert (candidates[0], candidates[8]) == (
+        udp_candidate(addresses[0], 20000),
+        tcp_candidate(addresses[0], 20001),
+    )
+
+
+def test_no_tcp() -> None:
+    assert host_candidates(["192.0.2.1"], 20000, None) == [udp_candidate("192.0.2.1", 20000)]
 
 
 @pytest.mark.parametrize(

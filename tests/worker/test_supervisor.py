@@ -137,6 +137,29 @@ async def test_refusals_come_back_as_text() -> None:
         await media.create_transport("room")
 
 
+async def test_other_addresses_are_announced_to_who_comes_later_by_new_workers_too() -> None:
+    async with running(2) as (media, _):
+        await media.announce(("203.0.113.44", "2001:db8::1"))
+        for room in ("a", "b"):
+            await media.create_router(room)
+            assert await candidates(media, room) == [
+                *(("udp", "203.0.113.44"), ("udp", "2001:db8::1")),
+                *(("tcp", "203.0.113.44"), ("tcp", "2001:db8::1")),
+            ]
+        os.kill(the_pid(media), signal.SIGKILL)
+        await until(lambda: not media.available or media.ready[0] is None)
+        await media.announce(("203.0.113.45",))  # while a worker is being replaced
+        await until(lambda: media.ready[0] is not None)
+        await media.create_router("c")
+        assert await candidates(media, "c") == [("udp", "203.0.113.45"), ("tcp", "203.0.113.45")]
+        assert await candidates(media, "b") == [("udp", "203.0.113.45"), ("tcp", "203.0.113.45")]
+
+
+async def candidates(media: MediaWorkers, room: str) -> list[tuple[str, str]]:
+    info = await media.create_transport(room)
+    return [(candidate["protocol"], candidate["ip"]) for candidate in info["iceCandidates"]]
+
+
 @pytest.mark.contract("D3")
 async def test_a_killed_worker_is_replaced_and_its_routers_are_reported() -> None:
     async with running(2) as (media, events):

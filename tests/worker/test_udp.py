@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sfu.media.egress import Egress, Priority
-from sfu.worker.udp import DRAIN_BUDGET, MAX_WAIT, UdpPort
+from sfu.worker.udp import DRAIN_BUDGET, MAX_WAIT, UdpPort, UdpPorts
 
 
 @pytest.fixture
@@ -119,3 +119,71 @@ def test_a_clock_that_was_set_is_not_a_wait(
 def test_a_port_in_use_is_an_error(port: UdpPort) -> None:
     with pytest.raises(OSError, match="in use"):
         UdpPort("127.0.0.1", port.port)
+
+
+def test_a_run_too_long_for_one_path_costs_the_others_nothing() -> None:
+    """A peer behind a tunnel of 1,280 bytes: the kernel refuses to cut runs for it."""
+    port = UdpPort("::1", 0)
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as peer:
+        peer.bind(("::1", 0))
+        peer.settimeout(5)
+        ipv6_mtu = 24
+        port.socket.setsockopt(socket.IPPROTO_IPV6, ipv6_mtu, 1280)
+        for sizes, calls in (([1300, 1300, 100], 4), ([1232, 1232, 100], 5)):
+            egress, packets = run(peer.getsockname(), sizes)
+            port.send(egress)
+            assert [peer.recv(2000) for _ in packets] == packets
+            assert port.counters.calls == calls, "a run that fits goes out in one call, as before"
+        assert port.segmentation
+        assert port.counters.sent == 6
+    port.close()
+
+
+def test_one_port_number_on_both_families() -> None:
+    ports = UdpPorts("::", 0)
+    assert [port.port for port in ports.ports] == [ports.port] * 2
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.socket(family, socket.SOCK_DGRAM) as peer:
+            peer.bind((host, 0))
+            peer.settimeout(5)
+            peer.sendto(b"in", (host, ports.port))
+            [(data, address, _)] = [datagram for port in ports.ports for datagram in port.drain(1.0)]
+            assert (data, address) == (b"in", peer.getsockname()), "IPv4 is not mapped into IPv6"
+            ports.send(Egress(address, [b"out"], Priority.DATA))
+            assert peer.recv(10) == b"out"
+    assert (ports.counters.received, ports.counters.sent) == (2, 2)
+    with pytest.raises(OSError, match="in use"):
+        UdpPorts("::", ports.port)
+    ports.close()
+
+
+def test_a_port_that_is_free_on_one_family_alone_is_not_taken() -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other:
+        other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        other.bind(("::", 0))
+        taken = other.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            UdpPorts("::", taken)
+        UdpPort("0.0.0.0", taken).close()  # nothing was left bound
+
+
+def test_a_machine_without_ipv6_listens_on_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = socket.socket
+
+    def without_ipv6(family: int, kind: int) -> socket.socket:
+        """A kernel booted with ipv6.disable=1: not to be had on demand."""
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return real(family, kind)
+
+    monkeypatch.setattr("sfu.worker.udp.socket.socket", without_ipv6)
+    ports = UdpPorts("::", 0)
+    assert ports.hosts == ("0.0.0.0",)
+    ports.close()
+
+
+@pytest.mark.parametrize(("listen_ip", "hosts"), [("127.0.0.1", ("127.0.0.1",)), ("::1", ("::1",))])
+def test_a_single_address_is_all_that_is_bound(listen_ip: str, hosts: tuple[str, ...]) -> None:
+    ports = UdpPorts(listen_ip, 0)
+    assert ports.hosts == hosts
+    ports.close()
