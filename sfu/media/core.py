@@ -374,7 +374,7 @@ class MediaCore:
             # One that was armed after this key frame had gone through waits for another.
             if any(map(needs_keyframe, digest.stream.armed)) and stream.keyframes.request(now):
                 transport.rtcp.request_keyframe(digest.stream.ssrc)
-        elif lost_track and stream.keyframes.request(now):
+        elif lost_track and stream.producer.kind == "video" and stream.keyframes.request(now, anew=True):
             transport.rtcp.request_keyframe(digest.stream.ssrc)
         self._stir(transport)
 
@@ -383,7 +383,7 @@ class MediaCore:
         for ssrc, lost in requests.nacks:
             consumer = transport.consumers_by_ssrc.get(ssrc)
             if consumer is not None and consumer.entry is not None:
-                self.engine.retransmit(consumer.entry, transport.rtcp.allowed_repairs(lost, now), now)
+                self.engine.retransmit(consumer.entry, lost, now)
         for ssrc in requests.keyframes:
             consumer = transport.consumers_by_ssrc.get(ssrc)
             if consumer is not None:

@@ -7,26 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-MAX_MISSING: Final = 1000
-"""Packets that one stream may miss; beyond that only a key frame helps."""
-MAX_GAP: Final = 1000
-"""A jump in sequence numbers larger than this is a new start, not a loss."""
-MAX_RETRIES: Final = 10
-REORDER_DELAY: Final = 0.010
-"""Seconds that a missing packet gets to turn up by itself before it is asked for."""
-RETRY_INTERVAL: Final = 0.060
-"""Seconds between requests for one packet: a round trip to most hosts and a little more."""
-MAX_MISSING_AGE: Final = 1.5
-"""Seconds after which a missing packet is no longer worth anything."""
-
-
-class _Missing:
-    __slots__ = ("due", "retries", "since")
-
-    def __init__(self, now: float) -> None:
-        self.since = now
-        self.due = now + REORDER_DELAY
-        self.retries = 0
+from sfu.media.missing import MissingPackets
 
 
 class StreamReceiver:
@@ -34,46 +15,52 @@ class StreamReceiver:
 
     def __init__(self, clock_rate: int, *, wants_repair: bool) -> None:
         self._clock_rate = clock_rate
-        self._wants_repair = wants_repair
         self._base: int | None = None
+        self.missing = MissingPackets() if wants_repair else None
+        """What is missing; None if this host repairs nothing."""
         self.highest = 0
         """Highest extended sequence number."""
         self.received = 0
         """Packets, repairs included."""
+        self.repaired = 0
+        """Packets that came as repairs."""
+        self.expected_interval = 0
+        """Packets that should have come between the last two reports."""
+        self.lost_interval = 0
+        """How many of them the network lost, repaired or not; below zero where some came late."""
         self.fraction_lost = 0.0
-        """Of the packets of the last interval between two reports, 0 to 1."""
+        """The share of that, 0 to 1."""
         self.score = 0
-        """10: all packets of that interval came; 0: none did."""
+        """10: all packets of that interval came, if only as repairs; 0: none did."""
         self._expected_prior = 0
         self._received_prior = 0
+        self._repaired_prior = 0
         self._transit: float | None = None
+        self._arrival = 0.0
         self.jitter = 0.0
         """Interarrival jitter in timestamp units (RFC 3550 6.4.1)."""
-        self._missing: dict[int, _Missing] = {}
 
     def on_packet(self, extended: int, timestamp: int, now: float, *, repaired: bool) -> bool:
         """Account for one packet. True if so much is lost that only a key frame helps."""
         self.received += 1
+        lost_track = False
+        missing = self.missing
         if self._base is None:
             self._base = self.highest = extended
         elif extended > self.highest:
-            gap = extended - self.highest - 1
-            lost_track = False
-            if gap and self._wants_repair:
-                if gap > MAX_GAP or len(self._missing) + gap > MAX_MISSING:
-                    self._missing.clear()
-                    lost_track = True
-                else:
-                    for number in range(self.highest + 1, extended):
-                        self._missing[number] = _Missing(now)
+            if missing is not None:
+                if extended > self.highest + 1:
+                    lost_track = missing.on_gap(self.highest, extended, now - self._arrival, now)
+                missing.newer += 1
             self.highest = extended
-            if lost_track:
-                return True
+        elif missing is not None:
+            missing.on_older(extended, now, repaired=repaired)
+        self._arrival = now
+        if repaired:
+            self.repaired += 1
         else:
-            self._missing.pop(extended, None)
-        if not repaired:
             self._measure_jitter(timestamp, now)
-        return False
+        return lost_track
 
     def _measure_jitter(self, timestamp: int, now: float) -> None:
         transit = now * self._clock_rate - timestamp
@@ -85,31 +72,16 @@ class StreamReceiver:
 
     def on_keyframe(self, extended: int) -> None:
         """A decoder starts anew here: nothing older is needed."""
-        for number in [n for n in self._missing if n < extended]:
-            del self._missing[number]
+        if self.missing is not None:
+            self.missing.on_keyframe(extended)
 
     def due_nacks(self, now: float) -> tuple[list[int], bool]:
-        """Sequence numbers (16 bits) to ask for now, and whether a packet was given up for good."""
-        due = []
-        given_up = []
-        for number, missing in self._missing.items():
-            if missing.due > now:
-                continue
-            if missing.retries >= MAX_RETRIES or now - missing.since > MAX_MISSING_AGE:
-                given_up.append(number)
-                continue
-            missing.retries += 1
-            missing.due = now + RETRY_INTERVAL
-            due.append(number & 0xFFFF)
-        for number in given_up:
-            del self._missing[number]
-        return due, bool(given_up)
+        """Sequence numbers (16 bits) to ask for now, and whether something was given up for good."""
+        return self.missing.due(now) if self.missing is not None else ([], False)
 
     def get_timer(self) -> float | None:
         """When the next request is due."""
-        if not self._missing:
-            return None
-        return min(m.due for m in self._missing.values())
+        return self.missing.get_timer() if self.missing is not None else None
 
     @property
     def _expected(self) -> int:
@@ -123,18 +95,26 @@ class StreamReceiver:
     def report(self) -> tuple[int, int, int]:
         """Fraction lost since the last report (8 bits), packets lost in all (24 bits, signed), and the
         highest sequence number with its cycles (32 bits).
+
+        Repairs make up for nothing here: the host is to learn what its line loses (RFC 4588 leaves them to an
+        SSRC of their own).
         """
         expected = self._expected
-        expected_interval = expected - self._expected_prior
-        lost_interval = expected_interval - (self.received - self._received_prior)
+        self.expected_interval = expected - self._expected_prior
+        unrepaired = self.expected_interval - (self.received - self._received_prior)
+        self.lost_interval = unrepaired + self.repaired - self._repaired_prior
         self._expected_prior = expected
         self._received_prior = self.received
-        fraction = 0
-        if expected_interval > 0 and lost_interval > 0:
-            fraction = min(255, (lost_interval << 8) // expected_interval)
+        self._repaired_prior = self.repaired
+        fraction = self.score = 0
+        if self.expected_interval > 0:
+            fraction = min(255, max(0, self.lost_interval << 8) // self.expected_interval)
+            self.score = 10 - round(10 * max(0, unrepaired) / self.expected_interval)
         self.fraction_lost = fraction / 256
-        self.score = 10 - round(10 * self.fraction_lost) if expected_interval > 0 else 0
-        return fraction, max(-0x800000, min(0x7FFFFF, self.lost)), self.highest & 0xFFFFFFFF
+        if self.missing is not None:
+            self.missing.on_report()
+        lost = self.lost + self.repaired
+        return fraction, max(-0x800000, min(0x7FFFFF, lost)), self.highest & 0xFFFFFFFF
 
 
 class KeyframeRequester:
@@ -147,6 +127,8 @@ class KeyframeRequester:
 
     ANSWER_TIME: Final = 0.5
     """Seconds that a host gets to answer before it is asked again."""
+    ANEW_TIME: Final = 0.1
+    """Seconds after which a request may have been lost in an outage."""
     VIEWER_INTERVAL: Final = 1.0
     """Seconds between requests that viewers' PLI or FIR may cause."""
     MAX_ATTEMPTS: Final = 20
@@ -156,9 +138,13 @@ class KeyframeRequester:
         self._attempts = 0
         self._viewer_asked_at = float("-inf")
 
-    def request(self, now: float) -> bool:
-        """A consumer starts. True: send a PLI now."""
-        if self._asked_at is not None:
+    def request(self, now: float, *, anew: bool = False) -> bool:
+        """A consumer starts, or packets are lost for good. True: send a PLI now.
+
+        ``anew``: the line was interrupted, and with it a request under way unless that is younger than
+        :data:`ANEW_TIME`.
+        """
+        if self._asked_at is not None and not (anew and now - self._asked_at >= self.ANEW_TIME):
             return False
         return self._ask(now)
 

@@ -1,22 +1,29 @@
 """RTCP of one transport: what a host needs in order to send well, and a viewer to play in step.
 
 To a host go receiver reports, transport-wide feedback (or REMB where that is all it knows: without either
-a browser never ramps up), NACK and PLI. To a viewer go sender reports, in the host's own time, so that sound
-and picture stay together. What comes from either is turned into :class:`Requests`.
+a browser never ramps up), NACK and PLI, and our time, which it answers: so we learn the round trip. To a
+viewer go sender reports, in the host's own time, so that sound and picture stay together. What comes from
+either is turned into :class:`Requests`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from sfu.rtp.packet import RtpError, SequenceUnwrapper
+from sfu.media.arrivals import ArrivalLog
+from sfu.media.repair_budget import RepairBudget
+from sfu.media.round_trip import RoundTrip
+from sfu.rtp.packet import RtpError
 from sfu.rtp.rtcp import (
+    DelaySinceLastReceiverReport,
+    ExtendedReport,
     FullIntraRequest,
     GenericNack,
     PictureLossIndication,
     ReceiverEstimatedMaximumBitrate,
+    ReceiverReferenceTime,
     ReceiverReport,
     ReportBlock,
     RtcpPacket,
@@ -24,12 +31,13 @@ from sfu.rtp.rtcp import (
     SdesItemType,
     SenderReport,
     SourceDescription,
+    TransportFeedback,
     build_nacks,
-    build_transport_feedback,
     compact_delay,
     compact_ntp,
     ntp_from_unix,
     parse_compound_untrusted,
+    round_trip_time,
 )
 
 if TYPE_CHECKING:
@@ -37,31 +45,34 @@ if TYPE_CHECKING:
 
 REPORT_INTERVAL: Final = 1.0
 """Seconds between reports of a transport (RFC 3550 6.2 would allow fewer; browsers measure with them)."""
-FEEDBACK_INTERVAL: Final = 0.05
-"""Seconds between transport-wide feedback: often enough for a quick ramp, 20 small packets a second."""
-MAX_ARRIVALS: Final = 4096
-"""Arrivals remembered for one feedback; far more than a host sends in an interval."""
 MAX_COMPOUND: Final = 1100
 """Bytes of one compound packet: with SRTCP's tag and IP's headers it fits any path."""
 MAX_BLOCKS: Final = 31
-REPAIR_RATE: Final = 1000.0
-"""Packets per second that one viewer may have repeated, with bursts of :data:`REPAIR_BURST`."""
-REPAIR_BURST: Final = 300.0
 REMB_START: Final = 600_000
+REMB_MIN: Final = 150_000
 REMB_MAX: Final = 20_000_000
 """Bits per second."""
-REMB_LOSS: Final = 0.1
-"""Share of packets lost above which the estimate shrinks."""
+REMB_HEADROOM: Final = 1.5
+"""While little is lost, the estimate is at least so much above what arrives."""
+REMB_RISE_LOSS: Final = 0.02
+REMB_FALL_LOSS: Final = 0.10
+"""Shares of packets lost up to which the estimate rises, and above which it falls."""
 
 
 @dataclass(slots=True)
 class Requests:
-    """What a peer's RTCP asks for."""
+    """What a peer's RTCP asks for and tells. All of it fits into one datagram."""
 
     nacks: list[tuple[int, list[int]]] = field(default_factory=list)
-    """(SSRC, sequence numbers of 16 bits)."""
+    """(SSRC of a consumer, sequence numbers of 16 bits that its budget lets us repeat)."""
     keyframes: list[int] = field(default_factory=list)
     """SSRCs whose viewer cannot decode (PLI or FIR)."""
+    feedback: list[TransportFeedback] = field(default_factory=list)
+    """On packets sent with a transport-wide sequence number."""
+    remb: int | None = None
+    """Bits per second that a viewer's REMB allows all that it receives."""
+    reports: list[ReportBlock] = field(default_factory=list)
+    """On media SSRCs that we send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +99,20 @@ class RtcpSession:
         """``now`` minus the host's NTP time: the least seen, so the one that waited least on the way."""
         self._wall_offset = wall_offset
         self._report_at: float | None = None
-        self._feedback_at: float | None = None
         self._keyframes: list[int] = []
-        self._sequence = SequenceUnwrapper()
-        self._arrivals: dict[int, float] = {}
-        self._next_feedback_sequence: int | None = None
-        self._feedback_count = 0
-        self._feedback_ssrc = 0
+        self._arrivals = ArrivalLog()
+        self._round_trip = RoundTrip()
+        self._repairs: dict[int, RepairBudget] = {}
+        """By SSRC of the consumer."""
         self._fir_sequence: dict[int, int] = {}
         self._octets_prior = 0
         self._octets_since = 0.0
         self._remb = float(REMB_START)
-        self._repair_tokens = REPAIR_BURST
-        self._repair_at = 0.0
+
+    @property
+    def round_trip(self) -> float | None:
+        """Seconds to the peer and back, smoothed; None until something tells."""
+        return self._round_trip.seconds
 
     # ------------------------------------------------------------------- input
 
@@ -112,11 +124,7 @@ class RtcpSession:
 
     def record_arrival(self, sequence_number: int, now: float) -> None:
         """A packet with a transport-wide sequence number came in."""
-        extended = self._sequence.unwrap(sequence_number)
-        if len(self._arrivals) < MAX_ARRIVALS:
-            self._arrivals.setdefault(extended, now)
-        if self._feedback_at is None:
-            self._feedback_at = now + FEEDBACK_INTERVAL
+        self._arrivals.record(sequence_number, now)
 
     def request_keyframe(self, ssrc: int) -> None:
         """Send a PLI with the next packets."""
@@ -134,8 +142,18 @@ class RtcpSession:
             match item:
                 case SenderReport():
                     self._receive_sender_report(item, transport, now)
+                    self._receive_blocks(item.blocks, requests, transport, now)
+                case ReceiverReport():
+                    self._receive_blocks(item.blocks, requests, transport, now)
+                case ExtendedReport():
+                    self._receive_delays(item, now)
+                case TransportFeedback():
+                    requests.feedback.append(item)
+                case ReceiverEstimatedMaximumBitrate():
+                    if not transport.consumers_by_ssrc.keys().isdisjoint(item.ssrcs):
+                        requests.remb = item.bitrate
                 case GenericNack():
-                    requests.nacks.append((item.media_ssrc, list(item.sequence_numbers())))
+                    self._receive_nack(item, requests, transport, now)
                 case PictureLossIndication():
                     requests.keyframes.append(item.media_ssrc)
                 case FullIntraRequest():
@@ -145,7 +163,7 @@ class RtcpSession:
                             self._fir_sequence[ssrc] = number
                             requests.keyframes.append(ssrc)
                 case _:
-                    pass  # receiver reports and estimates steer layers, once there are layers to choose
+                    pass
         return requests
 
     def _receive_sender_report(self, report: SenderReport, transport: RoutedTransport, now: float) -> None:
@@ -153,18 +171,46 @@ class RtcpSession:
         if stream is None:
             return
         ntp = report.ntp_timestamp / 2**32
+        stream.entry.reference = (ntp, report.rtp_timestamp)
         stream.sender_time = SenderTime(ntp, compact_ntp(report.ntp_timestamp), report.rtp_timestamp, now)
         clock = now - ntp
         if self.host_clock is None or clock < self.host_clock or abs(clock - self.host_clock) > 1:
             self.host_clock = clock
 
-    def allowed_repairs(self, lost: Sequence[int], now: float) -> Sequence[int]:
-        """As many of the packets asked for as the viewer's budget allows."""
-        self._repair_tokens = min(REPAIR_BURST, self._repair_tokens + (now - self._repair_at) * REPAIR_RATE)
-        self._repair_at = now
-        allowed = lost[: int(self._repair_tokens)]
-        self._repair_tokens -= len(allowed)
-        return allowed
+    def _receive_blocks(
+        self, blocks: Iterable[ReportBlock], requests: Requests, transport: RoutedTransport, now: float
+    ) -> None:
+        for block in blocks:
+            if block.ssrc in transport.consumers_by_ssrc:
+                requests.reports.append(block)
+                self._measure(block.last_sender_report, block.delay_since_last_sender_report, now)
+
+    def _receive_delays(self, report: ExtendedReport, now: float) -> None:
+        for block in report.blocks:
+            if isinstance(block, DelaySinceLastReceiverReport):
+                for ssrc, last, delay in block.delays:
+                    if ssrc == self.ssrc:
+                        self._measure(last, delay, now)
+
+    def _measure(self, last: int, delay: int, now: float) -> None:
+        self._round_trip.on_report(round_trip_time(self._ntp(now), last, delay), now)
+
+    def _receive_nack(
+        self, nack: GenericNack, requests: Requests, transport: RoutedTransport, now: float
+    ) -> None:
+        ssrc = nack.media_ssrc
+        consumer = transport.consumers_by_ssrc.get(ssrc)
+        if consumer is None or consumer.entry is None:
+            return
+        budget = self._repairs.get(ssrc)
+        if budget is None:
+            budget = self._repairs[ssrc] = RepairBudget()
+        lost = budget.allow(nack.sequence_numbers(), consumer.entry.packets, self.round_trip, now)
+        if lost:
+            requests.nacks.append((ssrc, lost))
+
+    def _ntp(self, now: float) -> int:
+        return ntp_from_unix(now + self._wall_offset)
 
     # -------------------------------------------------------------------- time
 
@@ -173,7 +219,7 @@ class RtcpSession:
         entry = transport.wire.entry
         if entry.sender is None or entry.address is None:
             return None
-        timers = [self._report_at, self._feedback_at]
+        timers = [self._report_at, self._arrivals.due]
         for stream in transport.streams.values():
             timers.append(stream.receiver.get_timer())
             timers.append(stream.keyframes.get_timer())
@@ -192,11 +238,18 @@ class RtcpSession:
         for ssrc in self._keyframes:
             packets.append(PictureLossIndication(self.ssrc, ssrc))
         self._keyframes.clear()
-        if self._feedback_at is not None and now >= self._feedback_at:
-            packets += self._feedback(transport)
+        if self._arrivals.due is not None and now >= self._arrivals.due:
+            packets += self._arrivals.feedback(self.ssrc, next(iter(transport.streams), 0))
         return list(_compounds(packets))
 
     def _ask(self, stream: ReceivedStream, packets: list[RtcpPacket], now: float) -> None:
+        missing = stream.receiver.missing
+        if missing is not None:
+            if missing.repair_time is not None:
+                self._round_trip.on_repair(missing.repair_time, now)
+                missing.repair_time = None
+            if self.round_trip is not None and self.round_trip != missing.round_trip:
+                missing.round_trip = self.round_trip
         due, given_up = stream.receiver.due_nacks(now)
         if due:
             packets += build_nacks(self.ssrc, stream.entry.ssrc, due)
@@ -212,19 +265,24 @@ class RtcpSession:
             ReceiverReport(self.ssrc, tuple(blocks[start : start + MAX_BLOCKS]))
             for start in range(0, len(blocks), MAX_BLOCKS)
         ]
+        if blocks:
+            packets.append(ExtendedReport(self.ssrc, (ReceiverReferenceTime(self._ntp(now)),)))
         if blocks and not any(s.entry.transport_sequence_id for s in transport.streams.values()):
-            packets += self._estimate(transport, blocks, now)
-        ntp_now = ntp_from_unix(now + self._wall_offset)
+            packets += self._estimate(transport, now)
+        self._repairs = {ssrc: b for ssrc, b in self._repairs.items() if ssrc in transport.consumers_by_ssrc}
+        ntp_now = self._ntp(now)
         for consumer in transport.consumers.values():
             entry = consumer.entry
             if entry is None or not entry.packets:
                 continue
-            stream = consumer.producer.streams[-1]
-            host_clock = consumer.producer.transport.rtcp.host_clock
-            if stream.sender_time is None or host_clock is None:
+            host = consumer.producer.transport
+            stream = host.streams.get(entry.group.stream.ssrc)
+            host_clock = host.rtcp.host_clock
+            if stream is None or stream.sender_time is None or host_clock is None:
                 continue
             elapsed = (now - host_clock) - stream.sender_time.ntp
             timestamp = stream.sender_time.timestamp + round(elapsed * stream.entry.clock_rate)
+            timestamp += entry.shape.timestamp_offset
             packets.append(
                 SenderReport(
                     entry.ssrc,
@@ -255,44 +313,31 @@ class RtcpSession:
             ),
         )
 
-    def _estimate(
-        self, transport: RoutedTransport, blocks: Iterable[ReportBlock], now: float
-    ) -> list[RtcpPacket]:
-        """REMB by loss alone: up by half above what arrives, down with heavy loss."""
+    def _estimate(self, transport: RoutedTransport, now: float) -> list[RtcpPacket]:
+        """REMB by loss alone: a host that knows no transport-wide feedback gets no word of growing delay.
+
+        Little loss: up to what arrives and a half. Much: down from what arrives. The host's own loss control
+        does the rest.
+        """
+        streams = transport.streams.values()
         wanted = [
             s.entry.ssrc
-            for s in transport.streams.values()
+            for s in streams
             if any(f.type == "goog-remb" for c in s.producer.parameters.codecs for f in c.rtcp_feedback)
         ]
         span = now - self._octets_since
         if not wanted or span <= 0:
             return []
-        octets = sum(s.entry.octets for s in transport.streams.values())
+        octets = sum(s.entry.octets for s in streams)
         rate = max(0, octets - self._octets_prior) * 8 / span  # a closed stream takes its octets with it
         self._octets_prior, self._octets_since = octets, now
-        loss = max(b.fraction_lost for b in blocks) / 256
-        if loss > REMB_LOSS:
-            self._remb = max(REMB_START / 4, self._remb * (1 - loss / 2))
-        else:
-            self._remb = min(REMB_MAX, max(self._remb, 1.5 * rate, REMB_START))
+        expected = sum(s.receiver.expected_interval for s in streams)
+        loss = sum(s.receiver.lost_interval for s in streams) / expected if expected > 0 else 0.0
+        if loss > REMB_FALL_LOSS:
+            self._remb = max(REMB_MIN, min(self._remb, rate) * (1 - loss / 2))
+        elif loss <= REMB_RISE_LOSS:
+            self._remb = min(REMB_MAX, max(self._remb, REMB_HEADROOM * rate))
         return [ReceiverEstimatedMaximumBitrate(self.ssrc, int(self._remb), tuple(wanted[:255]))]
-
-    def _feedback(self, transport: RoutedTransport) -> list[RtcpPacket]:
-        """Transport-wide feedback on everything since the last one."""
-        self._feedback_at = None
-        if not self._arrivals:
-            return []
-        packets = build_transport_feedback(
-            self.ssrc,
-            next(iter(transport.streams), 0),
-            self._arrivals.items(),
-            self._feedback_count,
-            base=self._next_feedback_sequence,
-        )
-        self._feedback_count = (self._feedback_count + len(packets)) & 0xFF
-        self._next_feedback_sequence = max(self._arrivals) + 1
-        self._arrivals.clear()
-        return list(packets)
 
 
 def _compounds(packets: Iterable[RtcpPacket]) -> Iterable[bytes]:

@@ -1,20 +1,12 @@
-"""Statistics of a received stream, what it asks for, and when a key frame is requested."""
+"""Statistics of a received stream, and when a key frame is requested."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.media.reception import (
-    MAX_GAP,
-    MAX_MISSING,
-    MAX_MISSING_AGE,
-    MAX_RETRIES,
-    REORDER_DELAY,
-    RETRY_INTERVAL,
-    KeyframeRequester,
-    StreamReceiver,
-)
+from sfu.media.missing import MAX_MISSING
+from sfu.media.reception import KeyframeRequester, StreamReceiver
 
 BASE = 65536 + 65530  # an unwrapped number just before the wrap
 
@@ -32,69 +24,12 @@ def test_nothing_is_missing_in_order() -> None:
     assert stream.report() == (0, 0, BASE + 99)
 
 
-def test_a_gap_is_asked_for_after_the_reordering_delay_and_again() -> None:
-    stream = receiver()
-    stream.on_packet(BASE, 0, 1.0, repaired=False)
-    stream.on_packet(BASE + 8, 0, 1.0, repaired=False)
-    assert stream.due_nacks(1.0) == ([], False)
-    assert stream.get_timer() == 1.0 + REORDER_DELAY
-    due, given_up = stream.due_nacks(1.0 + REORDER_DELAY)
-    assert due == [65531, 65532, 65533, 65534, 65535, 0, 1]
-    assert not given_up
-    stream.on_packet(BASE + 3, 0, 1.02, repaired=True)
-    assert stream.due_nacks(1.02) == ([], False)
-    due, _ = stream.due_nacks(1.0 + REORDER_DELAY + RETRY_INTERVAL)
-    assert 65533 not in due
-    assert len(due) == 6
-
-
 def test_reordering_is_no_loss() -> None:
     stream = receiver()
     for number in (0, 2, 1, 3):
         stream.on_packet(BASE + number, 0, 1.0, repaired=False)
     assert stream.get_timer() is None
     assert stream.report()[:2] == (0, 0)
-
-
-def test_gives_up_in_the_end() -> None:
-    stream = receiver()
-    stream.on_packet(BASE, 0, 0.0, repaired=False)
-    stream.on_packet(BASE + 2, 0, 0.0, repaired=False)
-    now, asked, given_up = 0.0, 0, False
-    while (timer := stream.get_timer()) is not None:
-        now = timer
-        due, given_up = stream.due_nacks(now)
-        asked += len(due)
-    assert given_up
-    assert asked <= MAX_RETRIES
-    assert now <= MAX_MISSING_AGE + RETRY_INTERVAL
-
-
-def test_a_key_frame_makes_older_losses_irrelevant() -> None:
-    stream = receiver()
-    stream.on_packet(BASE, 0, 0.0, repaired=False)
-    stream.on_packet(BASE + 5, 0, 0.0, repaired=False)
-    stream.on_packet(BASE + 8, 0, 0.0, repaired=False)
-    stream.on_keyframe(BASE + 5)
-    assert stream.due_nacks(1.0)[0] == [(BASE + 6) & 0xFFFF, (BASE + 7) & 0xFFFF]
-
-
-def test_too_large_a_gap_is_a_new_start() -> None:
-    stream = receiver()
-    stream.on_packet(BASE, 0, 0.0, repaired=False)
-    assert stream.on_packet(BASE + MAX_GAP + 2, 0, 0.0, repaired=False)
-    assert stream.get_timer() is None
-
-
-def test_what_is_missing_is_bounded() -> None:
-    stream = receiver()
-    stream.on_packet(BASE, 0, 0.0, repaired=False)
-    number, lost_track = BASE, False
-    while not lost_track:
-        number += 101
-        lost_track = stream.on_packet(number, 0, 0.0, repaired=False)
-        assert len(stream._missing) <= MAX_MISSING
-    assert stream.get_timer() is None
 
 
 def test_without_nack_nothing_is_asked_for() -> None:
@@ -113,6 +48,28 @@ def test_loss_is_reported_per_interval_and_in_all() -> None:
     for number in range(99, 199):
         stream.on_packet(BASE + number, 0, 0.0, repaired=False)
     assert stream.report()[:2] == (0, 49)
+
+
+def test_repairs_do_not_hide_what_the_line_loses() -> None:
+    stream = receiver()
+    for number in range(0, 101, 2):
+        stream.on_packet(BASE + number, 0, 0.0, repaired=False)
+    for number in range(1, 100, 2):
+        stream.on_packet(BASE + number, 0, 0.1, repaired=True)
+    assert stream.report()[:2] == ((50 << 8) // 101, 50)
+    assert (stream.expected_interval, stream.lost_interval) == (101, 50)
+    assert (stream.lost, stream.score) == (0, 10)
+
+
+def test_a_late_packet_is_no_loss_of_the_next_interval() -> None:
+    stream = receiver()
+    for number in (0, 2, 3):
+        stream.on_packet(BASE + number, 0, 0.0, repaired=False)
+    assert stream.report()[0] == 64
+    stream.on_packet(BASE + 1, 0, 0.0, repaired=False)
+    stream.on_packet(BASE + 4, 0, 0.0, repaired=False)
+    assert stream.report()[:2] == (0, 0)
+    assert stream.lost_interval == -1
 
 
 def test_jitter_follows_rfc_3550() -> None:
@@ -136,7 +93,7 @@ def test_any_order_of_packets_keeps_the_books_bounded(numbers: list[int], wants_
     for number in numbers:
         now += 0.001
         stream.on_packet(BASE + number, number * 100, now, repaired=bool(number % 3))
-        assert len(stream._missing) <= MAX_MISSING
+        assert stream.missing is None or len(stream.missing) <= MAX_MISSING
         fraction, lost, _ = stream.report()
         assert 0 <= fraction <= 255
         assert -0x800000 <= lost <= 0x7FFFFF
@@ -150,6 +107,15 @@ def test_one_key_frame_request_under_way_at_a_time() -> None:
     assert not requester.request_by_viewer(0.1)
     requester.on_keyframe()
     assert requester.request(0.2)
+
+
+def test_an_interrupted_line_is_asked_anew() -> None:
+    requester = KeyframeRequester()
+    assert requester.request(0.0)
+    assert not requester.request(0.05, anew=True), "it may still be answered"
+    assert requester.request(0.2, anew=True)
+    assert not requester.request(0.25, anew=True)
+    assert requester.get_timer() == 0.2 + KeyframeRequester.ANSWER_TIME
 
 
 def test_viewers_are_held_to_one_request_a_second() -> None:
