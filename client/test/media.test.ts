@@ -59,7 +59,7 @@ async function rig(): Promise<Rig> {
   ]);
   const device = new Device({ handlerFactory: FakeHandler.createFactory(parameters) });
   await device.load({ routerRtpCapabilities: parameters.generateRouterRtpCapabilities() });
-  const media = new MediaSession(signaling, device, { receiveMedia: true }, clock);
+  const media = new MediaSession(signaling, device, { receiveMedia: true, receiveData: [] }, clock);
   const states: string[] = [];
   media.on("state", (state) => states.push(state));
   return { media, io, clock, signaling, device, states };
@@ -155,7 +155,7 @@ test("without a link nothing is torn down", async () => {
 
 test("restarting a healthy transport leaves it connected and no timer behind", async () => {
   const { media, io, clock } = await connected();
-  await media.restartIce();
+  media.networkChanged();
   await quiet();
   assert.deepEqual(io.names(), ["sfu-restart-ice"]);
   clock.advance(60_000);
@@ -210,7 +210,7 @@ test("a graph consumes a bounded number of producers, and only data with the wan
   const { io, signaling, device } = await rig();
   io.answers.set("sfu-get-producers", () => [null, []]);
   io.answers.set("sfu-get-data-producers", () => [null, [{ id: "odd" }, { id: "state" }]]);
-  const graph = new MediaGraph(signaling, device, { receiveMedia: true, receiveData: "netplay-state" });
+  const graph = new MediaGraph(signaling, device, { receiveMedia: true, receiveData: ["netplay-state"] });
   await graph.build();
   const channels: string[] = [];
   graph.on("dataClosed", ({ channel }) => channels.push(channel));

@@ -16,13 +16,14 @@ const INPUTS: RecoveryInput[] = [
   "connected",
   "disconnected",
   "failed",
+  "network",
   "timer",
   "restarted",
   "refused",
 ];
 
 /** States that something must happen in before long. */
-const WAITING = new Set<RecoveryState>(["connecting", "waiting", "settling"]);
+const WAITING = new Set<RecoveryState>(["connecting", "waiting", "restarting", "settling"]);
 
 /** Feed inputs in turn; what was done along the way. */
 function follow(...inputs: RecoveryInput[]): { state: RecoveryState; actions: string[] } {
@@ -69,6 +70,21 @@ test("a restart that is refused, fails or takes too long leads to a new build, a
   }
   assert.deepEqual(follow("failed", "refused"), { state: "broken", actions: ["restart", "rebuild"] });
   for (const input of INPUTS) assert.equal(recover("broken", input), null);
+});
+
+test("a network that changed restarts ICE at once, however far we are, and a new transport is let be", () => {
+  for (const before of [[], ["disconnected"], ["failed", "restarted"]] as RecoveryInput[][]) {
+    const { state, actions } = follow(...before, "network");
+    assert.equal(state, "restarting");
+    assert.equal(actions.at(-1), "restart");
+  }
+  assert.deepEqual(follow("connecting", "network").actions, []);
+  assert.deepEqual(follow("failed", "network").actions, ["restart"]);
+});
+
+test("three seconds after a transport was disconnected it is back or being replaced, even if nobody answers", () => {
+  assert.ok(WAIT + SETTLE <= 3_000);
+  assert.deepEqual(follow("disconnected", "timer", "timer").actions, ["restart", "rebuild"]);
 });
 
 test("every state that waits for time sets a timer, and no other does", () => {

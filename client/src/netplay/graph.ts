@@ -24,6 +24,10 @@ export const MAX_CONSUMERS = 64;
 export const MAX_QUEUED = 65_536;
 /** How long a data channel keeps trying to deliver a message, in milliseconds. */
 export const MESSAGE_LIFETIME = 3_000;
+/** What a lower layer of simulcast may take of the bit rate of the one above: a quarter of its pixels, and a bit. */
+const LAYER_SHARE = 0.3;
+/** Codecs whose layers are streams of their own; the others have theirs within one stream. */
+const SIMULCAST_CODECS = new Set(["vp8", "h264"]);
 
 /** How the picture is sent. */
 export interface VideoOptions {
@@ -32,6 +36,11 @@ export interface VideoOptions {
   /** Upper bound in bits per second. */
   readonly maxBitrate?: number;
   readonly maxFramerate?: number;
+  /**
+   * Send the picture in this many sizes at once, each half as wide and high as the next, so that viewers with thin
+   * lines can get a smaller one. In VP8, unless `codec` is H264: the others do this in another way. Off by default.
+   */
+  readonly simulcast?: 2 | 3;
 }
 
 /** What a member sends and receives. */
@@ -41,10 +50,14 @@ export interface MediaPlan {
   readonly videoOptions?: VideoOptions;
   /** Label of the data channel to send on. */
   readonly sendData?: string;
+  /** What that channel says of us. */
+  readonly sendProtocol?: string;
+  /** Label of another one, for messages that are sent again anyway; opened when a peer's channel has this protocol. */
+  readonly sendRuns?: { readonly label: string; readonly protocol: string };
   /** Consume the others' audio and video. */
   readonly receiveMedia: boolean;
-  /** Consume the others' data channels with this label. */
-  readonly receiveData?: string;
+  /** Consume the others' data channels with these labels. */
+  readonly receiveData: readonly string[];
 }
 
 export interface GraphEvents {
@@ -54,10 +67,16 @@ export interface GraphEvents {
   ended: { kind: "audio" | "video"; producerId: string };
   /** A message on a consumed data channel; `channel` tells the senders apart. */
   data: { channel: string; data: unknown };
+  /** A data channel is being consumed. */
+  dataOpened: { channel: string; protocol: string };
   /** A consumed data channel is gone. */
   dataClosed: { channel: string };
-  /** Our data channel can send. */
-  open: undefined;
+  /** It is gone though its producer is not: {@link MediaGraph.consumeAgain} gets another. */
+  dataLost: { channel: string };
+  /** Our data channel with this label can send. */
+  open: { label: string };
+  /** It was closed, but not by us: {@link MediaGraph.openChannel} makes another. */
+  channelLost: { label: string };
   connection: { transport: types.Transport; state: types.ConnectionState };
 }
 
@@ -71,7 +90,10 @@ export class MediaGraph extends Emitter<GraphEvents> {
   #recv: Promise<types.Transport> | null = null;
   #transports: types.Transport[] = [];
   #producers: types.Producer[] = [];
-  #dataProducer: types.DataProducer | null = null;
+  /** Ids of data producers whose consumer was lost. */
+  readonly #dataLost = new Set<string>();
+  /** Our data channels by label; null while one is being made. */
+  readonly #channels = new Map<string, types.DataProducer | null>();
   #closed = false;
 
   constructor(signaling: Signaling, device: types.Device, plan: MediaPlan) {
@@ -102,11 +124,10 @@ export class MediaGraph extends Emitter<GraphEvents> {
     await Promise.all([this.#buildSending(), this.#buildReceiving()]);
   }
 
-  /** Send on our data channel; false if it is not open, or so far behind that the message would only be late. */
-  sendData(message: Uint8Array): boolean {
-    const channel = this.#dataProducer;
-    if (channel === null || channel.readyState !== "open" || channel.bufferedAmount > MAX_QUEUED)
-      return false;
+  /** Send on a data channel of ours; false if it is not open, or so far behind that the message would only be late. */
+  sendData(message: Uint8Array, label: string | undefined = this.#plan.sendData): boolean {
+    const channel = this.#channels.get(label ?? "");
+    if (!channel || channel.readyState !== "open" || channel.bufferedAmount > MAX_QUEUED) return false;
     channel.send(message);
     return true;
   }
@@ -148,7 +169,7 @@ export class MediaGraph extends Emitter<GraphEvents> {
   /** Consume a remote data producer, if its label is the wanted one as far as it is known. */
   async consumeData({ id, label }: DataProducerInfo): Promise<void> {
     const wanted = this.#plan.receiveData;
-    if (this.#closed || wanted === undefined || (label !== undefined && label !== wanted)) return;
+    if (this.#closed || wanted.length === 0 || (label !== undefined && !wanted.includes(label))) return;
     if (this.#dataConsumed.has(id) || this.#dataConsumed.size >= MAX_CONSUMERS) return;
     this.#dataConsumed.set(id, null);
     try {
@@ -158,7 +179,7 @@ export class MediaGraph extends Emitter<GraphEvents> {
         dataProducerId: id,
         transportId: transport.id,
       });
-      if (info.label !== wanted) return; // keep the id: asking again would tell the same
+      if (!wanted.includes(info.label)) return; // keep the id: asking again would tell the same
       const consumer = await transport.consumeData(info);
       if (!this.#dataConsumed.has(id)) {
         consumer.close();
@@ -167,15 +188,49 @@ export class MediaGraph extends Emitter<GraphEvents> {
       this.#dataConsumed.set(id, consumer);
       consumer.binaryType = "arraybuffer"; // some browsers would give blobs, which are read too late
       consumer.on("message", (data: unknown) => this.emit("data", { channel: id, data }));
-      consumer.on("close", () => this.producerClosed(id));
+      consumer.on("close", () => {
+        this.producerClosed(id);
+        this.#dataLost.add(id);
+        this.emit("dataLost", { channel: id });
+      });
+      this.emit("dataOpened", { channel: id, protocol: info.protocol });
     } catch (error) {
       this.#dataConsumed.delete(id);
       if (!this.#closed && !isRefusal(error)) throw error;
     }
+    const { sendRuns } = this.#plan;
+    if (sendRuns === undefined || this.#channels.has(sendRuns.label)) return;
+    if (this.#dataConsumed.get(id)?.protocol === sendRuns.protocol) await this.openChannel(sendRuns.label);
+  }
+
+  /** Consume a data producer anew whose consumer was lost, unless it is gone itself by now. */
+  async consumeAgain(id: string): Promise<void> {
+    if (this.#dataLost.delete(id)) await this.consumeData({ id });
+  }
+
+  /** Open one of the plan's data channels, or another in place of one that was lost. */
+  async openChannel(label: string): Promise<void> {
+    if (this.#closed) return;
+    this.#channels.set(label, null);
+    const runs = label === this.#plan.sendRuns?.label;
+    const protocol = runs ? undefined : this.#plan.sendProtocol;
+    const transport = await this.#sending();
+    if (this.#closed) return;
+    const channel = await transport.produceData({
+      label,
+      ordered: false,
+      ...(runs ? { maxRetransmits: 0 } : { maxPacketLifeTime: MESSAGE_LIFETIME }),
+      ...(protocol === undefined ? {} : { protocol }),
+    });
+    this.#channels.set(label, channel);
+    channel.on("close", () => this.emit("channelLost", { label }));
+    if (channel.readyState === "open") this.emit("open", { label });
+    else channel.on("open", () => this.emit("open", { label }));
   }
 
   /** A remote producer or data producer is gone. */
   producerClosed(id: string): void {
+    this.#dataLost.delete(id);
     if (this.#consumed.has(id)) {
       const consumer = this.#consumed.get(id);
       this.#consumed.delete(id);
@@ -220,24 +275,15 @@ export class MediaGraph extends Emitter<GraphEvents> {
         }),
       );
     }
-    if (sendData !== undefined) {
-      const channel = await transport.produceData({
-        label: sendData,
-        ordered: false,
-        maxPacketLifeTime: MESSAGE_LIFETIME,
-      });
-      this.#dataProducer = channel;
-      if (channel.readyState === "open") this.emit("open", undefined);
-      else channel.on("open", () => this.emit("open", undefined));
-    }
+    if (sendData !== undefined) await this.openChannel(sendData);
   }
 
   async #buildReceiving(): Promise<void> {
     const { receiveMedia, receiveData } = this.#plan;
-    if (!receiveMedia && receiveData === undefined) return;
+    if (!receiveMedia && receiveData.length === 0) return;
     const [producers, dataProducers] = await Promise.all([
       receiveMedia ? this.#signaling.request("sfu-get-producers", {}) : [],
-      receiveData === undefined ? [] : this.#signaling.request("sfu-get-data-producers", {}),
+      receiveData.length === 0 ? [] : this.#signaling.request("sfu-get-data-producers", {}),
       this.#receiving(),
     ]);
     await Promise.all([
@@ -291,19 +337,23 @@ export class MediaGraph extends Emitter<GraphEvents> {
   }
 
   #videoOptions(track: MediaStreamTrack, options: VideoOptions = {}): types.ProducerOptions {
-    const wanted = `video/${options.codec ?? "auto"}`;
+    const { codec: name = "auto", simulcast = 1 } = options;
+    const wanted = `video/${simulcast > 1 && !SIMULCAST_CODECS.has(name) ? "vp8" : name}`;
     const codec = this.#device.sendRtpCapabilities.codecs?.find(
       (each) => each.mimeType.toLowerCase() === wanted,
     );
     return {
       track,
       stopTracks: false,
-      encodings: [
-        {
-          ...(options.maxBitrate === undefined ? {} : { maxBitrate: options.maxBitrate }),
+      encodings: Array.from({ length: simulcast }, (_, layer) => {
+        const below = simulcast - 1 - layer; // the smallest comes first
+        const share = LAYER_SHARE ** below;
+        return {
+          ...(simulcast > 1 ? { scaleResolutionDownBy: 2 ** below } : {}),
+          ...(options.maxBitrate === undefined ? {} : { maxBitrate: Math.round(options.maxBitrate * share) }),
           ...(options.maxFramerate === undefined ? {} : { maxFramerate: options.maxFramerate }),
-        },
-      ],
+        };
+      }),
       codecOptions: { videoGoogleStartBitrate: 1_000 }, // kbit/s; the default makes the first seconds a blur
       ...(codec === undefined ? {} : { codec }),
     };

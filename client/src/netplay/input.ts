@@ -137,23 +137,28 @@ function textOf(data: unknown): string | null {
 export type Send = (message: Uint8Array) => boolean;
 
 /**
- * The sending end: one controller. Only changes are sent; what is held down is sent again when a channel
- * (re)opens or the slot changes.
+ * The sending end: one controller. Only changes are sent; what is held down is said again when a channel (re)opens or
+ * the slot changes. How they are sent is the subclass's.
  */
-export class InputSender extends Emitter<{ delay: number }> {
-  readonly #send: Send;
-  readonly #clock: Clock;
+export abstract class Sender extends Emitter<{ delay: number }> {
+  readonly #time: Clock;
   readonly #values = new Map<number, number>();
-  readonly #pending = new Map<number, number>();
+  /** When changes were made that nobody has seen in a frame yet, by number. */
+  readonly #unseen = new Map<number, number>();
   #player: number;
-  #sequence = 0;
 
-  constructor(send: Send, clock: Clock, player: number) {
+  constructor(clock: Clock, player: number, held: readonly { index: number; value: number }[]) {
     super();
-    this.#send = send;
-    this.#clock = clock;
+    this.#time = clock;
     this.#player = player;
+    for (const { index, value } of held) this.#values.set(index, value);
   }
+
+  /** Send these changes of the current player's controller. */
+  protected abstract transmit(changes: readonly { index: number; value: number }[]): void;
+
+  /** Stop whatever goes on by itself. */
+  abstract close(): void;
 
   /** The slot inputs are sent for. Moving lets go of everything in the old one first. */
   get player(): number {
@@ -162,7 +167,8 @@ export class InputSender extends Emitter<{ delay: number }> {
 
   set player(player: number) {
     if (player === this.#player) return;
-    for (const [index, value] of this.#values) if (value !== 0) this.#transmit(index, 0);
+    const held = this.held();
+    if (held.length > 0) this.transmit(held.map(({ index }) => ({ index, value: 0 })));
     this.#player = player;
     this.resend();
   }
@@ -171,78 +177,137 @@ export class InputSender extends Emitter<{ delay: number }> {
   set(index: number, value: number): void {
     if ((this.#values.get(index) ?? 0) === value) return;
     this.#values.set(index, value);
-    this.#transmit(index, value);
+    this.transmit([{ index, value }]);
   }
 
   /** Let go of everything, as when the window loses the keyboard. */
   release(): void {
-    for (const index of this.#values.keys()) this.set(index, 0);
+    for (const { index } of this.held()) this.set(index, 0);
   }
 
   /** Say again what is held down, for a channel that has just opened. */
   resend(): void {
-    for (const [index, value] of this.#values) if (value !== 0) this.#transmit(index, value);
+    const held = this.held();
+    if (held.length > 0) this.transmit(held);
   }
 
-  /**
-   * The host applied our inputs up to this one. The time since it was sent is one sample of the input delay.
-   */
-  echoed(player: number, sequence: number): void {
-    const sentAt = this.#pending.get(sequence);
-    if (player !== this.#player || sentAt === undefined) return;
-    for (const older of this.#pending.keys()) if (older <= sequence) this.#pending.delete(older);
-    this.emit("delay", this.#clock.now() - sentAt);
+  /** What is held down. */
+  held(): { index: number; value: number }[] {
+    return [...this.#values].flatMap(([index, value]) => (value === 0 ? [] : [{ index, value }]));
   }
 
+  /** Our changes up to this one are in a frame. The time since it was made is one sample of the input delay. */
+  shown(number: number): void {
+    const madeAt = this.#unseen.get(number);
+    if (madeAt === undefined) return;
+    for (const older of this.#unseen.keys()) if (older <= number) this.#unseen.delete(older);
+    this.emit("delay", this.#time.now() - madeAt);
+  }
+
+  /** How many changes wait to be seen. */
   get pending(): number {
-    return this.#pending.size;
+    return this.#unseen.size;
   }
 
-  #transmit(index: number, value: number): void {
-    this.#sequence += 1;
-    if (!this.#send(encodeInput({ sequence: this.#sequence, player: this.#player, index, value }))) return;
-    this.#pending.set(this.#sequence, this.#clock.now());
-    for (const oldest of this.#pending.keys()) {
-      if (this.#pending.size <= MAX_PENDING) break;
-      this.#pending.delete(oldest);
+  /** A change was made; {@link shown} will name its number. */
+  protected made(number: number): void {
+    this.#unseen.set(number, this.#time.now());
+    for (const oldest of this.#unseen.keys()) {
+      if (this.#unseen.size <= MAX_PENDING) break;
+      this.#unseen.delete(oldest);
     }
   }
 }
 
-/** The receiving end for one sender's channel: drops what was overtaken, unfolds snapshots, knows what is held. */
-export class InputReceiver {
-  readonly #latest = new Map<number, number>();
+/** Sends each change once, as existing hosts read it; the channel has to see to its arrival. */
+export class InputSender extends Sender {
+  readonly #send: Send;
+  #sequence = 0;
+
+  constructor(
+    send: Send,
+    clock: Clock,
+    player: number,
+    held: readonly { index: number; value: number }[] = [],
+  ) {
+    super(clock, player, held);
+    this.#send = send;
+    this.transmit(held);
+  }
+
+  /** The host applied our inputs up to this one. */
+  echoed(player: number, sequence: number): void {
+    if (player === this.player) this.shown(sequence);
+  }
+
+  close(): void {
+    this.clear();
+  }
+
+  protected transmit(changes: readonly { index: number; value: number }[]): void {
+    for (const { index, value } of changes) {
+      this.#sequence += 1;
+      if (this.#send(encodeInput({ sequence: this.#sequence, player: this.player, index, value })))
+        this.made(this.#sequence);
+    }
+  }
+}
+
+/** What a host knows to be held down by one sender. */
+export class HeldInputs {
   readonly #values = new Map<number, number>();
+
+  held(): { player: number; index: number }[] {
+    return [...this.#values.keys()].map((key) => ({
+      player: Math.floor(key / INPUT_COUNT),
+      index: key % INPUT_COUNT,
+    }));
+  }
+
+  holds(player: number, index: number): boolean {
+    return this.#values.has(keyOf(player, index));
+  }
+
+  /** Believe that nothing is held down any more, by this player if one is given; tells what was. */
+  forget(player?: number): { player: number; index: number }[] {
+    const gone = this.held().filter((each) => player === undefined || each.player === player);
+    for (const each of gone) this.#values.delete(keyOf(each.player, each.index));
+    return gone;
+  }
+
+  protected hold(player: number, index: number, value: number): void {
+    if (value === 0) this.#values.delete(keyOf(player, index));
+    else this.#values.set(keyOf(player, index), value);
+  }
+
+  protected level(player: number, index: number): number {
+    return this.#values.get(keyOf(player, index)) ?? 0;
+  }
+}
+
+/** The receiving end for one sender's channel: drops what was overtaken, unfolds snapshots, knows what is held. */
+export class InputReceiver extends HeldInputs {
+  readonly #latest = new Map<number, number>();
 
   /** The inputs in a message that are news, in order. */
   receive(message: Message): Input[] {
     if (message.type === "input") {
-      const key = keyOf(message.player, message.index);
-      if (message.sequence !== 0 && message.sequence <= (this.#latest.get(key) ?? 0)) return [];
-      this.#latest.set(key, message.sequence);
-      this.#values.set(key, message.value);
+      const { player, index, value, sequence } = message;
+      const key = keyOf(player, index);
+      if (sequence !== 0 && sequence <= (this.#latest.get(key) ?? 0)) return [];
+      this.#latest.set(key, sequence);
+      this.hold(player, index, value);
       return [message];
     }
     if (message.type !== "snapshot") return [];
+    const { player } = message;
     const changes: Input[] = [];
     message.values.forEach((value, index) => {
-      const key = keyOf(message.player, index);
-      if ((this.#values.get(key) ?? 0) === value) return;
-      this.#values.set(key, value);
-      changes.push({ sequence: 0, player: message.player, index, value });
+      if (this.level(player, index) === value) return;
+      this.hold(player, index, value);
+      changes.push({ sequence: 0, player, index, value });
     });
     return changes;
-  }
-
-  /** What the sender holds down, as far as we know. */
-  held(): { player: number; index: number }[] {
-    return [...this.#values]
-      .filter(([, value]) => value !== 0)
-      .map(([key]) => ({ player: Math.floor(key / INPUT_COUNT), index: key % INPUT_COUNT }));
-  }
-
-  holds(player: number, index: number): boolean {
-    return (this.#values.get(keyOf(player, index)) ?? 0) !== 0;
   }
 }
 

@@ -15,10 +15,12 @@ import type { Signaling } from "./signaling.js";
 /** Wait before the second attempt to build, in milliseconds; grows by half each time up to the other. */
 export const REBUILD_DELAY = 250;
 export const MAX_REBUILD_DELAY = 5_000;
+/** Wait before a data channel is opened or consumed again that the server has closed, in milliseconds. */
+export const REOPEN_DELAY = 250;
 
 export type MediaState = "building" | "connected" | "recovering" | "closed";
 
-export interface MediaEvents extends Omit<GraphEvents, "connection"> {
+export interface MediaEvents extends Omit<GraphEvents, "connection" | "dataLost" | "channelLost"> {
   state: MediaState;
   /** Building failed; it is tried again until {@link MediaSession.close}. */
   trouble: Error;
@@ -41,6 +43,8 @@ export class MediaSession extends Emitter<MediaEvents> {
   #builds = 0;
   #building = false;
   #again = false;
+  /** The server has been asked to drop what we have: what becomes of it meanwhile does not matter. */
+  #replacing = false;
 
   constructor(signaling: Signaling, device: types.Device, plan: MediaPlan, clock: Clock) {
     super();
@@ -90,9 +94,9 @@ export class MediaSession extends Emitter<MediaEvents> {
     this.#building = false;
   }
 
-  /** Send on our data channel; false if it is not open. */
-  sendData(message: Uint8Array): boolean {
-    return this.#graph?.sendData(message) ?? false;
+  /** Send on our data channel, or on the one with this label; false if it is not open. */
+  sendData(message: Uint8Array, label?: string): boolean {
+    return this.#graph?.sendData(message, label) ?? false;
   }
 
   /** `new-producer` */
@@ -110,9 +114,9 @@ export class MediaSession extends Emitter<MediaEvents> {
     this.#graph?.producerClosed(id);
   }
 
-  /** Restart ICE on every transport now, as when the network is known to have changed. */
-  async restartIce(): Promise<void> {
-    for (const transport of this.#graph?.transports ?? []) this.#feed(transport, "failed");
+  /** Restart ICE on every transport now: the network is known to have changed. */
+  networkChanged(): void {
+    for (const transport of this.#graph?.transports ?? []) this.#feed(transport, "network");
   }
 
   close(): void {
@@ -125,9 +129,15 @@ export class MediaSession extends Emitter<MediaEvents> {
   async #build(): Promise<void> {
     const replaces = this.#graph !== null;
     this.#enter(replaces ? "recovering" : "building");
-    this.#drop();
-    if (replaces) await this.#signaling.request("sfu-recreate-transports", {});
+    this.#replacing = true;
+    try {
+      // What we have may still work: it is kept until the server has answered.
+      if (replaces) await this.#signaling.request("sfu-recreate-transports", {});
+    } finally {
+      this.#replacing = false;
+    }
     if (this.#isClosed()) return;
+    this.#drop();
     const graph = new MediaGraph(this.#signaling, this.#device, this.#plan);
     this.#graph = graph;
     this.#builds += 1;
@@ -135,7 +145,10 @@ export class MediaSession extends Emitter<MediaEvents> {
     graph.on("ended", (event) => this.emit("ended", event));
     graph.on("data", (event) => this.emit("data", event));
     graph.on("dataClosed", (event) => this.emit("dataClosed", event));
-    graph.on("open", () => this.emit("open", undefined));
+    graph.on("dataOpened", (event) => this.emit("dataOpened", event));
+    graph.on("open", (event) => this.emit("open", event));
+    graph.on("channelLost", ({ label }) => this.#later(graph, () => graph.openChannel(label)));
+    graph.on("dataLost", ({ channel }) => this.#later(graph, () => graph.consumeAgain(channel)));
     graph.on("connection", ({ transport, state }) => {
       if (isRecoveryInput(state)) this.#feed(transport, state);
       if (graph.transports.every((transport) => transport.connectionState === "connected"))
@@ -147,7 +160,7 @@ export class MediaSession extends Emitter<MediaEvents> {
 
   /** Let a transport's recovery take one step and do what it says. */
   #feed(transport: types.Transport, input: RecoveryInput): void {
-    if (transport.closed || this.#isClosed()) return;
+    if (transport.closed || this.#replacing || this.#isClosed()) return;
     let watch = this.#watches.get(transport);
     if (watch === undefined) {
       watch = { state: "steady", timer: null };
@@ -176,6 +189,12 @@ export class MediaSession extends Emitter<MediaEvents> {
     this.#feed(transport, "restarted");
     // A transport that never stopped being connected will not say so again.
     if (transport.connectionState === "connected") this.#feed(transport, "connected");
+  }
+
+  #later(graph: MediaGraph, work: () => Promise<void>): void {
+    this.#clock.setTimeout(() => {
+      if (graph === this.#graph) this.#attempt(work());
+    }, REOPEN_DELAY);
   }
 
   #attempt(work: Promise<void> | undefined): void {

@@ -11,7 +11,9 @@ export const SPECTATOR_SLOT = 8;
 export const MAX_PLAYER_SLOTS = 8;
 /** Label of the data channel that carries inputs towards the host. */
 export const INPUT_LABEL = "netplay-input";
-/** Label of the data channel on which the host answers inputs. */
+/** Label of a player's channel for runs, which exists only while the host takes them: see runs.ts. */
+export const RUN_LABEL = "netplay-runs";
+/** Label of the data channel on which the host answers inputs. Its protocol says whether the host takes runs. */
 export const STATE_LABEL = "netplay-state";
 /** Longest room name the server accepts, in UTF-16 units. */
 export const MAX_ROOM_NAME = 64;

@@ -4,20 +4,21 @@
  *     steady ──connecting──> connecting ──connected──> steady
  *        │                       └──CONNECT or failed──> broken
  *     steady ──disconnected──> waiting ──WAIT──> restarting ──ok──> settling ──connected──> steady
- *        └──────failed──────────────────────────────^  └─error─┐        └─SETTLE or failed─┐
- *                                                              └────────> broken <─────────┘
+ *        └──failed, network─────────────────────────^  └─error or SETTLE─┐  └─SETTLE or failed─┐
+ *                                                                        └──────> broken <─────┘
  *
- * `disconnected` often heals by itself, so it gets a moment; `failed` never does. An ICE restart keeps the DTLS
- * session and everything on it (RFC 8445 section 2.4 describes the restart, RFC 8842 section 5.1 why DTLS lives on),
- * so it is tried first; a transport whose restart does not help is `broken`, and its owner builds new ones.
+ * `disconnected` often heals by itself, so it gets a moment; `failed` never does, and a network that is known to have
+ * changed need not be waited for. An ICE restart keeps the DTLS session and everything on it (RFC 8445 section 2.4
+ * describes the restart, RFC 8842 section 5.1 why DTLS lives on), so it is tried first; a transport whose restart does
+ * not help is `broken`, and its owner builds new ones: {@link WAIT} and {@link SETTLE}, 3 s, after it was disconnected.
  */
 
 /** How long a new transport may take to connect, in milliseconds. */
 export const CONNECT = 8_000;
 /** How long a `disconnected` transport may take to come back by itself, in milliseconds. */
-export const WAIT = 1_500;
-/** How long a restarted transport may take to connect, in milliseconds. */
-export const SETTLE = 5_000;
+export const WAIT = 500;
+/** How long a restart may take to be accepted, and then to connect, in milliseconds. */
+export const SETTLE = 2_500;
 
 export type RecoveryState = "steady" | "connecting" | "waiting" | "restarting" | "settling" | "broken";
 
@@ -26,6 +27,8 @@ export type RecoveryInput =
   | "connected"
   | "disconnected"
   | "failed"
+  /** The browser says that its network changed. */
+  | "network"
   /** The timer that the last step asked for has run out. */
   | "timer"
   /** The restart the last step asked for was accepted, or not. */
@@ -43,16 +46,16 @@ export interface Step {
 const STEADY: Step = { state: "steady" };
 const CONNECTING: Step = { state: "connecting", timer: CONNECT };
 const WAITING: Step = { state: "waiting", timer: WAIT };
-const RESTART: Step = { state: "restarting", action: "restart" };
+const RESTART: Step = { state: "restarting", action: "restart", timer: SETTLE };
 const SETTLING: Step = { state: "settling", timer: SETTLE };
 const REBUILD: Step = { state: "broken", action: "rebuild" };
 
 const TABLE: Readonly<Record<RecoveryState, Readonly<Partial<Record<RecoveryInput, Step>>>>> = {
-  steady: { connecting: CONNECTING, disconnected: WAITING, failed: RESTART },
+  steady: { connecting: CONNECTING, disconnected: WAITING, failed: RESTART, network: RESTART },
   connecting: { connected: STEADY, failed: REBUILD, timer: REBUILD },
-  waiting: { connected: STEADY, failed: RESTART, timer: RESTART },
-  restarting: { restarted: SETTLING, refused: REBUILD },
-  settling: { connected: STEADY, failed: REBUILD, timer: REBUILD },
+  waiting: { connected: STEADY, failed: RESTART, network: RESTART, timer: RESTART },
+  restarting: { restarted: SETTLING, refused: REBUILD, timer: REBUILD },
+  settling: { connected: STEADY, failed: REBUILD, network: RESTART, timer: REBUILD },
   broken: {},
 };
 

@@ -23,6 +23,7 @@ import {
   INPUT_LABEL,
   type MemberExtra,
   type RoomSummary,
+  RUN_LABEL,
   SPECTATOR_SLOT,
   STATE_LABEL,
   type ServerEvent,
@@ -35,6 +36,7 @@ import {
   parseRedirect,
   parseRooms,
 } from "./protocol.js";
+import { RUN_PROTOCOL } from "./runs.js";
 import { type RoomView, emptyRoom, withSlot, withUsers } from "./room.js";
 import { type IoFactory, type LinkState, RequestError, Signaling, type TokenProvider } from "./signaling.js";
 import { type LiveStats, StatsSampler } from "./stats.js";
@@ -46,6 +48,8 @@ export const REJOIN_DELAY = 1_000;
 export const AWAY_PATIENCE = 5_000;
 /** How long leaving waits for the server's word, in milliseconds. */
 export const LEAVE_TIMEOUT = 2_000;
+/** How long the server may take to answer after the network changed; then the link is dead, in milliseconds. */
+export const LINK_TIMEOUT = 2_000;
 
 export type SessionState = "offline" | "lobby" | "entering" | "room" | "rejoining" | "closed";
 
@@ -90,6 +94,8 @@ export interface SessionOptions {
   Device: new () => types.Device;
   token: TokenProvider;
   clock?: Clock;
+  /** Gives 32 random bits. */
+  random?: () => number;
   /** Engine.IO transports; the library's default otherwise. */
   transports?: string[];
 }
@@ -123,6 +129,7 @@ interface Membership {
 export class NetplaySession extends Emitter<SessionEvents> {
   readonly #options: SessionOptions;
   readonly #clock: Clock;
+  readonly #random: () => number;
   readonly #signaling: Signaling;
   #device: Promise<types.Device> | null = null;
   #state: SessionState = "offline";
@@ -141,6 +148,7 @@ export class NetplaySession extends Emitter<SessionEvents> {
     super();
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? (() => crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
     this.#signaling = new Signaling({ ...options, clock: this.#clock });
     this.#signaling.on("state", (state) => this.#linkChanged(state));
     this.#signaling.on("connected", ({ first }) => this.#linkUp(first));
@@ -282,6 +290,17 @@ export class NetplaySession extends Emitter<SessionEvents> {
     this.#inputs?.release();
   }
 
+  /**
+   * The browser says that its network changed (`online`, or `change` of `navigator.connection`): do not wait until
+   * that is noticed. ICE is restarted, and a link that does not answer is made anew.
+   */
+  networkChanged(): void {
+    this.#media?.networkChanged();
+    this.#signaling.request("sfu-get-router-rtp-capabilities", {}, LINK_TIMEOUT).catch((error: unknown) => {
+      if (error instanceof RequestError && error.code === "timeout") this.#signaling.reconnect();
+    });
+  }
+
   /** Leave the room. Never fails: what the server does not hear it finds out. */
   async leave(): Promise<void> {
     const room = this.#room;
@@ -362,7 +381,13 @@ export class NetplaySession extends Emitter<SessionEvents> {
   #startMedia(device: types.Device): void {
     const media = new MediaSession(this.#signaling, device, this.#plan(), this.#clock);
     this.#media = media;
-    const inputs = new InputPipeline(this.role === "host", (message) => media.sendData(message), this.#clock);
+    const inputs = new InputPipeline({
+      hosts: this.role === "host",
+      send: (message) => media.sendData(message),
+      sendRun: (message) => media.sendData(message, RUN_LABEL),
+      clock: this.#clock,
+      random: this.#random,
+    });
     this.#inputs = inputs;
     inputs.sit(this.slot);
     inputs.on("input", (input) => this.emit("input", input));
@@ -371,7 +396,8 @@ export class NetplaySession extends Emitter<SessionEvents> {
     media.on("trouble", (error) => this.emit("trouble", error));
     media.on("track", ({ kind, track }) => this.emit("track", { kind, track }));
     media.on("ended", ({ kind }) => this.emit("trackEnded", { kind }));
-    media.on("open", () => inputs.opened());
+    media.on("open", ({ label }) => (label === RUN_LABEL ? inputs.runsOpened() : inputs.opened()));
+    media.on("dataOpened", ({ protocol }) => inputs.hostChannel(protocol === RUN_PROTOCOL));
     media.on("data", ({ channel, data }) => inputs.receive(channel, data));
     media.on("dataClosed", ({ channel }) => inputs.channelClosed(channel));
     this.#sampler = new StatsSampler(
@@ -394,14 +420,18 @@ export class NetplaySession extends Emitter<SessionEvents> {
         ...(open.audio === undefined ? {} : { audio: open.audio }),
         ...(open.videoOptions === undefined ? {} : { videoOptions: open.videoOptions }),
         sendData: STATE_LABEL,
+        sendProtocol: RUN_PROTOCOL,
         receiveMedia: false,
-        receiveData: INPUT_LABEL,
+        receiveData: [INPUT_LABEL, RUN_LABEL],
       };
     }
+    // Those who watch send no inputs, so the host has nothing to answer them.
+    if (this.slot === SPECTATOR_SLOT) return { receiveMedia: true, receiveData: [] };
     return {
-      ...(this.slot === SPECTATOR_SLOT ? {} : { sendData: INPUT_LABEL }),
+      sendData: INPUT_LABEL,
+      sendRuns: { label: RUN_LABEL, protocol: RUN_PROTOCOL },
       receiveMedia: true,
-      receiveData: STATE_LABEL,
+      receiveData: [STATE_LABEL],
     };
   }
 
@@ -495,7 +525,7 @@ export class NetplaySession extends Emitter<SessionEvents> {
     this.#sampler = null;
     this.#media?.close();
     this.#media = null;
-    this.#inputs?.clear();
+    this.#inputs?.close();
     this.#inputs = null;
   }
 

@@ -177,6 +177,13 @@ export class Signaling extends Emitter<SignalingEvents> {
     return this.connect();
   }
 
+  /** Hang up and call again, because nobody seems to be there: the network has changed under a link. */
+  reconnect(): void {
+    if (this.#state !== "connected") return;
+    this.#socket?.disconnect();
+    this.#socket?.connect();
+  }
+
   /** The same user continues on another connection: the end of this one, which is about to come, is final. */
   giveWay(): void {
     this.#givingWay = true;
