@@ -246,7 +246,12 @@ class MediaCore:
             if room < 0:
                 break
             rows.append(transport.stats())
-        counted = {**asdict(self.engine.counters), **counters, "faults": self._faults}
+        counted = {
+            **asdict(self.engine.counters),
+            **asdict(self._relay.counters),
+            **counters,
+            "faults": self._faults,
+        }
         return WorkerStats(tuple(rows), len(self._transports) - len(rows), counted)
 
     def close(self, now: float) -> None:

@@ -98,8 +98,8 @@ class Association(Control):
         """Make an association that answers INITs; :meth:`start` makes it send one.
 
         Streams: 1 to 65,535 each way. ``mtu`` (see :data:`DEFAULT_MTU`), ``max_message_size`` and
-        ``send_buffer`` in bytes; the send buffer holds at least one message of the largest size. Raises
-        :class:`ValueError`.
+        ``send_buffer`` in bytes; the send buffer, one for each stream, holds at least one message of the
+        largest size. Raises :class:`ValueError`.
         """
         if not (0 < outbound_streams <= 0xFFFF and 0 < inbound_streams <= 0xFFFF):
             raise ValueError("streams: 1 to 65,535")
@@ -159,12 +159,13 @@ class Association(Control):
         ordered: bool = True,
         max_retransmits: int | None = None,
         max_lifetime: float | None = None,
-    ) -> None:
+    ) -> int:
         """Queue a message; before the association is up, too.
 
         ``max_retransmits``: times a fragment is sent again before the message is given up, 0 or more.
-        ``max_lifetime``: seconds from ``now`` after which it is given up. With neither it is reliable. Raises
-        :class:`SendRefused`, whose reasons are in :class:`Refusal`.
+        ``max_lifetime``: seconds from ``now`` after which it is given up. With neither it is reliable.
+        Returns how many older messages of the stream were dropped for it, which only a limited one does
+        (:mod:`~sfu.sctp.send_queue`). Raises :class:`SendRefused`, whose reasons are in :class:`Refusal`.
         """
         if not self._takes_messages:
             raise SendRefused(Refusal.CLOSED)
@@ -172,7 +173,7 @@ class Association(Control):
             raise SendRefused(Refusal.EMPTY)
         if len(data) > self.max_message_size:
             raise SendRefused(Refusal.TOO_LARGE)
-        self._queue.push(
+        return self._queue.push(
             stream_id,
             ppid,
             data,

@@ -18,6 +18,7 @@ class Refusal(enum.Enum):
     NO_SUCH_STREAM = "the stream id is beyond the negotiated number of streams"
     RESETTING = "the stream is being reset"
     BUFFER_FULL = "the send buffer is full"
+    """Of this stream (a reliable channel to a slow receiver), or of all of them."""
     UNSUPPORTED = "the peer did not negotiate the extension"
 
 

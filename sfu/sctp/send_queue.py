@@ -8,20 +8,35 @@ wire is its rest, never a queue. I-DATA (RFC 8260) would lift that too.
 
 Nothing is held back in the hope of more (no Nagle). A message whose lifetime ends while it waits is discarded
 without a trace: it has no TSN and no sequence number yet.
+
+A slow receiver. What waits is bounded, and the bounds are a policy by reliability. Of messages with a
+reliability limit a stream keeps the newest: a new one pushes out the oldest that wait, because a new input is
+worth more than an old one, and so whoever reads slowly gets the present late but never the distant past.
+Without a limit nothing may be left out, so a message beyond the bound is refused, and it is for the caller to
+close the channel. The bounds are of the stream, so that no channel pays for another.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from itertools import chain
 from typing import Final
 
 from sfu.sctp.errors import Refusal, SendRefused
 
-DEFAULT_SEND_BUFFER = 256 * 1024
-"""Bytes that may wait in one association, unless the largest message is larger."""
+DEFAULT_SEND_BUFFER = 1024 * 1024
+"""Bytes of reliable messages that may wait on one stream, unless the largest message is larger."""
+SEND_BUFFERS = 4
+"""Multiples of the send buffer that may wait on all streams of an association; one more is kept free for
+messages with a reliability limit, so that bulk on other streams cannot shut an input out."""
+MAX_UNRELIABLE_BYTES = 64 * 1024
+"""Bytes of messages with a reliability limit that wait on one stream; the newest may be larger."""
+MAX_UNRELIABLE_MESSAGES = 64
+"""Messages with a reliability limit that wait on one stream: about a second of inputs."""
 MAX_QUEUED_MESSAGES = 8192
-"""Messages that may wait in one association: bounds what a buffer full of one-byte messages costs."""
+"""Messages that may wait in one association, and once more as many with a reliability limit: bounds what a
+buffer full of one-byte messages costs."""
 UNLIMITED: Final = 1 << 32
 """Retransmissions of a reliable message: more than there can be."""
 
@@ -30,7 +45,7 @@ class Message:
     """One user message on its way out."""
 
     __slots__ = (
-        "data", "expires_at", "express", "first_tsn", "last_tsn", "max_retransmits", "offset",
+        "data", "expires_at", "express", "first_tsn", "last_tsn", "limited", "max_retransmits", "offset",
         "ppid", "ssn", "stream", "unordered",
     )  # fmt: skip
 
@@ -50,7 +65,9 @@ class Message:
         self.expires_at = expires_at
         """Clock reading after which it is worthless; infinite for none."""
         self.max_retransmits = max_retransmits
-        self.express = unordered and (expires_at != math.inf or max_retransmits != UNLIMITED)
+        self.limited = expires_at != math.inf or max_retransmits != UNLIMITED
+        """Whether it has a reliability limit."""
+        self.express = unordered and self.limited
         self.offset = 0
         """Bytes that have become DATA chunks."""
         self.ssn = 0
@@ -63,7 +80,9 @@ class Message:
 class OutgoingStream:
     """State of one outgoing stream; made when it is first used."""
 
-    __slots__ = ("buffered", "express", "normal", "resetting", "ssn", "stream_id")
+    __slots__ = (
+        "buffered", "express", "limited_bytes", "limited_count", "normal", "resetting", "ssn", "stream_id"
+    )  # fmt: skip
 
     def __init__(self, stream_id: int) -> None:
         self.stream_id = stream_id
@@ -71,6 +90,10 @@ class OutgoingStream:
         """Next stream sequence number."""
         self.buffered = 0
         """Bytes that wait."""
+        self.limited_bytes = 0
+        """Of those, bytes of messages with a reliability limit of which nothing was sent yet."""
+        self.limited_count = 0
+        """How many such messages."""
         self.normal: deque[Message] = deque()
         self.express: deque[Message] = deque()
         self.resetting = False
@@ -82,7 +105,7 @@ class SendQueue:
 
     def __init__(self, capacity: int, stream_count: int) -> None:
         self.capacity = capacity
-        """Bytes that may wait."""
+        """Bytes of reliable messages that may wait on one stream."""
         self.stream_count = stream_count
         """Streams that may be sent on: ids below this. One :class:`OutgoingStream` each at most."""
         self.buffered = 0
@@ -90,7 +113,9 @@ class SendQueue:
         self.waiting = 0
         """Messages that wait, the begun one included."""
         self.discarded = 0
-        """Messages that expired before anything of them was sent."""
+        """Messages that expired before anything of them was sent, in total."""
+        self.superseded = 0
+        """Messages of which nothing was sent, dropped for newer ones of their stream, in total."""
         self._streams: dict[int, OutgoingStream] = {}
         self._express: deque[OutgoingStream] = deque()
         self._normal: deque[OutgoingStream] = deque()
@@ -105,8 +130,11 @@ class SendQueue:
         unordered: bool,
         expires_at: float,
         max_retransmits: int,
-    ) -> None:
-        """Add a message. Raises :class:`SendRefused`."""
+    ) -> int:
+        """Add a message; says how many older ones of its stream were dropped for it.
+
+        Raises :class:`SendRefused`.
+        """
         stream = self._streams.get(stream_id)
         if stream is None:
             if not 0 <= stream_id < self.stream_count:
@@ -115,11 +143,12 @@ class SendQueue:
         if stream.resetting:
             raise SendRefused(Refusal.RESETTING)
         size = len(data)
-        if self.buffered + size > self.capacity or self.waiting >= MAX_QUEUED_MESSAGES:
-            self._discard_expired(now)
-            if self.buffered + size > self.capacity or self.waiting >= MAX_QUEUED_MESSAGES:
-                raise SendRefused(Refusal.BUFFER_FULL)
         message = Message(stream, ppid, data, unordered, expires_at, max_retransmits)
+        dropped = self._supersede(message) if message.limited else 0
+        if not self._has_room(stream, message):
+            self._discard_expired(now)
+            if not self._has_room(stream, message):
+                raise SendRefused(Refusal.BUFFER_FULL)
         if message.express:
             if not stream.express:
                 self._express.append(stream)
@@ -128,9 +157,40 @@ class SendQueue:
             if not stream.normal:
                 self._normal.append(stream)
             stream.normal.append(message)
+        if message.limited:
+            stream.limited_bytes += size
+            stream.limited_count += 1
         stream.buffered += size
         self.buffered += size
         self.waiting += 1
+        return dropped
+
+    def _has_room(self, stream: OutgoingStream, message: Message) -> bool:
+        size = len(message.data)
+        if message.limited:
+            return (
+                self.waiting < 2 * MAX_QUEUED_MESSAGES
+                and self.buffered + size <= (SEND_BUFFERS + 1) * self.capacity
+            )
+        return (
+            self.waiting < MAX_QUEUED_MESSAGES
+            and self.buffered + size <= SEND_BUFFERS * self.capacity
+            and stream.buffered - stream.limited_bytes + size <= self.capacity
+        )
+
+    def _supersede(self, message: Message) -> int:
+        """Drop the oldest messages with a limit, of which nothing was sent, until ``message`` fits."""
+        stream = message.stream
+        size = len(message.data)
+        dropped = 0
+        while stream.limited_count and (
+            stream.limited_bytes + size > MAX_UNRELIABLE_BYTES
+            or stream.limited_count >= MAX_UNRELIABLE_MESSAGES
+        ):
+            self._remove(next(m for m in chain(stream.express, stream.normal) if m.limited))
+            dropped += 1
+        self.superseded += dropped
+        return dropped
 
     def head(self, now: float) -> Message | None:
         """The message to send from next: the begun one, else the one whose turn it is; discards expired
@@ -141,12 +201,12 @@ class SendQueue:
             message = self._express[0].express[0]
             if message.expires_at > now:
                 return message
-            self._discard(message)
+            self._expire(message)
         while self._normal:
             message = self._normal[0].normal[0]
             if message.expires_at > now:
                 return message
-            self._discard(message)
+            self._expire(message)
         return None
 
     def consume(self, message: Message, size: int) -> bytes:
@@ -196,7 +256,7 @@ class SendQueue:
         for stream_id in [stream_id for stream_id in self._streams if stream_id >= stream_count]:
             stream = self._streams.pop(stream_id)
             for message in (*stream.express, *stream.normal):
-                self._discard(message)
+                self._expire(message)
 
     def set_resetting(self, stream_ids: tuple[int, ...], resetting: bool) -> None:
         """Close streams to new messages, or open them again."""
@@ -233,6 +293,9 @@ class SendQueue:
     def _unlink(self, message: Message) -> None:
         """Take a message that has its turn out of its stream; the stream goes to the end of its ring."""
         stream = message.stream
+        if message.limited:
+            stream.limited_bytes -= len(message.data)
+            stream.limited_count -= 1
         if message.express:
             stream.express.popleft()
             if stream.express:
@@ -246,17 +309,22 @@ class SendQueue:
             else:
                 self._normal.popleft()
 
-    def _discard(self, message: Message) -> None:
-        """Drop a message that has not begun and is the oldest of its queue."""
+    def _remove(self, message: Message) -> None:
+        """Drop a message that has not begun."""
         stream = message.stream
         queue, ring = (stream.express, self._express) if message.express else (stream.normal, self._normal)
-        dropped = queue.popleft()
-        assert dropped is message
+        queue.remove(message)
         if not queue:
             ring.remove(stream)
+        if message.limited:
+            stream.limited_bytes -= len(message.data)
+            stream.limited_count -= 1
         stream.buffered -= len(message.data)
         self.buffered -= len(message.data)
         self.waiting -= 1
+
+    def _expire(self, message: Message) -> None:
+        self._remove(message)
         self.discarded += 1
 
     def _discard_expired(self, now: float) -> None:
@@ -264,4 +332,4 @@ class SendQueue:
         for stream in (*self._express, *self._normal):
             for queue in (stream.express, stream.normal):
                 while queue and queue[0].expires_at <= now:
-                    self._discard(queue[0])
+                    self._expire(queue[0])

@@ -23,7 +23,7 @@ from sfu.rtp.packet import is_rtcp
 from sfu.rtp.srtp import SrtpReceiver, SrtpSender
 from sfu.rtp.srtp_crypto import SrtpError, SrtpProfile, SrtpReason
 from sfu.sctp.association import Association
-from sfu.sctp.events import AssociationEstablished, MessageReceived
+from sfu.sctp.events import AssociationEstablished, MessageReceived, StreamsReset
 
 CHECK_INTERVAL = 0.05
 CONSENT_INTERVAL = 4.0
@@ -59,6 +59,7 @@ class Peer:
         self.established = False
         self.ended: str | None = None
         self.messages: list[MessageReceived] = []
+        self.resets: list[StreamsReset] = []
         self.rtp: list[bytes] = []
         self.rtcp: list[bytes] = []
         self._started = False
@@ -171,6 +172,8 @@ class Peer:
             while (message := self.sctp.next_event()) is not None:
                 if isinstance(message, MessageReceived):
                     self.messages.append(message)
+                elif isinstance(message, StreamsReset):
+                    self.resets.append(message)
                 elif isinstance(message, AssociationEstablished):
                     self.established = True
 
