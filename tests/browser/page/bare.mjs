@@ -13,6 +13,9 @@ const FRAME_RATE = 30;
 const TONE = 880;
 const LABEL = "netplay-input";
 const ACK_TIMEOUT = 10_000;
+/** Bytes of an input, and how many a second, as emulator pages send them. */
+const INPUT_LENGTH = 64;
+const INPUT_RATE = 60;
 
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
@@ -29,11 +32,14 @@ class Bare {
   #asked = [];
   #options = {};
   #frame = 0;
+  #inputAges = null;
+  #frameTimes = null;
 
   // -- signaling -------------------------------------------------------------------------------------------------
 
-  async connect({ url, token, transports, tcpOnly = false }) {
-    this.#options = { tcpOnly };
+  /** With `via`, media goes to `via.udp` and `via.tcp` of this machine instead of the ports that the server offers. */
+  async connect({ url, token, transports, tcpOnly = false, via = null }) {
+    this.#options = { tcpOnly, via };
     this.socket = io(url, { auth: { token }, ...(transports ? { transports } : {}) });
     this.socket.on("users-updated", (users) => (this.users = users));
     await new Promise((resolve, reject) => {
@@ -114,19 +120,19 @@ class Bare {
     for (const { id } of await this.call("sfu-get-data-producers", {})) await this.#consumeData(id);
   }
 
-  async join(room, { spectator = false, consume = true } = {}) {
+  async join(room, { spectator = false, consume = true, picture = true } = {}) {
     await this.call("join-room", { extra: this.#extra(room, 1), password: null });
     if (spectator) await this.call("update-player-slot", { roomName: room, playerSlot: 8 });
     this.room = room;
-    if (consume) await this.startWatching({ spectator });
+    if (consume) await this.startWatching({ spectator, picture });
   }
 
   /** A guest's media: everything there is, and a channel for inputs unless it only watches. */
-  async startWatching({ spectator = false } = {}) {
+  async startWatching({ spectator = false, picture = true } = {}) {
     this.transports.recv = await this.#transport("recv");
-    this.#listen({ media: true });
+    this.#listen({ media: picture });
     const [producers, dataProducers] = await Promise.all([
-      this.call("sfu-get-producers", {}),
+      picture ? this.call("sfu-get-producers", {}) : [],
       this.call("sfu-get-data-producers", {}),
     ]);
     await Promise.all(producers.map(({ id, kind }) => this.#consume(id, kind)));
@@ -171,6 +177,8 @@ class Bare {
     const info = await this.call("sfu-create-transport", { direction });
     if (this.#options.tcpOnly)
       info.iceCandidates = info.iceCandidates.filter(({ protocol }) => protocol === "tcp");
+    const { via } = this.#options;
+    if (via !== null) for (const candidate of info.iceCandidates) candidate.port = via[candidate.protocol];
     const transport =
       direction === "send" ? this.device.createSendTransport(info) : this.device.createRecvTransport(info);
     const answer = (request, done, failed) =>
@@ -238,6 +246,10 @@ class Bare {
     const consumer = await this.transports.recv.consumeData(info);
     this.dataConsumers.set(id, consumer);
     consumer.on("message", (data) => {
+      if (this.#inputAges !== null) {
+        this.#inputAges.push(Date.now() - new DataView(data).getFloat64(0));
+        return;
+      }
       const number = numberOf(data);
       if (number === -1) this.received.bad += 1;
       else if (this.received.good.has(number)) this.received.duplicates += 1;
@@ -296,6 +308,20 @@ class Bare {
     }
   }
 
+  /** Send inputs for a while, each with the time when it was made. Returns how many. */
+  async sendInputs(milliseconds) {
+    const data = new DataView(new ArrayBuffer(INPUT_LENGTH));
+    let sent = 0;
+    const timer = setInterval(() => {
+      data.setFloat64(0, Date.now());
+      this.dataProducer.send(data.buffer);
+      sent += 1;
+    }, 1_000 / INPUT_RATE);
+    await sleep(milliseconds);
+    clearInterval(timer);
+    return sent;
+  }
+
   // -- what is measured ------------------------------------------------------------------------------------------
 
   receivedCounts() {
@@ -305,6 +331,15 @@ class Bare {
 
   forgetMessages() {
     this.received = { good: new Set(), bad: 0, duplicates: 0 };
+  }
+
+  /** From now on every message that comes is an input; of each its age is noted, in milliseconds. */
+  expectInputs() {
+    this.#inputAges = [];
+  }
+
+  inputAges() {
+    return this.#inputAges;
   }
 
   async stats() {
@@ -358,6 +393,50 @@ class Bare {
       p95: at(0.95),
       max: at(1),
     };
+  }
+
+  /** From now on note when a frame of the picture is shown. */
+  noteFrames() {
+    const video = document.getElementById("video");
+    const isFirst = this.#frameTimes === null;
+    this.#frameTimes = [];
+    if (!isFirst) return;
+    const note = (_now, { presentationTime }) => {
+      this.#frameTimes.push(performance.timeOrigin + presentationTime);
+      video.requestVideoFrameCallback(note);
+    };
+    video.requestVideoFrameCallback(note);
+  }
+
+  /** When the frames since then were shown, in milliseconds since the epoch. */
+  frameTimes() {
+    return this.#frameTimes;
+  }
+
+  /** What the browser counts of the picture that it sends or gets, where it tells why a scenario does not hold. */
+  async pictureStats() {
+    const wanted = [
+      "frames",
+      ...[
+        "framesEncoded",
+        "framesDecoded",
+        "framesDropped",
+        "frameWidth",
+        "freezeCount",
+        "totalFreezesDuration",
+      ],
+      ...["packetsLost", "packetsSent", "packetsReceived", "retransmittedPacketsSent", "keyFramesEncoded"],
+      ...["keyFramesDecoded", "nackCount", "pliCount", "targetBitrate", "qualityLimitationReason"],
+      ...["jitterBufferDelay", "jitterBufferEmittedCount", "retransmittedPacketsReceived", "bytesReceived"],
+    ];
+    const found = [];
+    for (const transport of new Set(Object.values(this.transports)))
+      for (const row of (await transport.getStats()).values())
+        if (/^((in|out)bound-rtp|media-source)$/.test(row.type) && row.kind === "video")
+          found.push(
+            Object.fromEntries(wanted.filter((name) => name in row).map((name) => [name, row[name]])),
+          );
+    return found;
   }
 
   #analyser = null;
