@@ -1,23 +1,17 @@
-"""Any payload is a key frame's start or not: nothing raises, and what follows later bytes does not matter."""
+"""Any payload is silence or not, and any packet a retransmission or not: nothing else is raised."""
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sfu.rtp.packet import RtpError, parse_untrusted
-from sfu.rtp.payload import VideoCodec, is_keyframe_start, opus_is_dtx
+from sfu.rtp.payload import opus_is_dtx
 from sfu.rtp.rtx import build_rtx, recover_untrusted
 
 
-@pytest.mark.parametrize("codec", list(VideoCodec))
-@given(payload=st.binary(max_size=100), more=st.binary(max_size=20))
-def test_any_payload(codec: VideoCodec, payload: bytes, more: bytes) -> None:
-    found = is_keyframe_start(codec, payload)
-    assert isinstance(found, bool)
-    if found:  # cutting a frame elsewhere does not hide that it begins here
-        assert is_keyframe_start(codec, payload + more)
+@given(st.binary(max_size=100))
+def test_any_opus_packet(payload: bytes) -> None:
     assert opus_is_dtx(payload) is (0 < len(payload) < 3)
 
 

@@ -13,7 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sfu.rtp.payload import MAX_AGGREGATED_UNITS, VideoCodec
+from sfu.rtp.payload import VideoCodec
+
+MAX_AGGREGATED_UNITS: Final = 32
+"""NAL units looked at in one STAP-A: parameter sets and the picture come first, if at all."""
 
 
 class PacketLayers:
@@ -99,7 +102,9 @@ class PacketLayers:
 
 
 NO_LAYERS: Final = PacketLayers(False, 0, 0, False, False, True, False, True)
-"""Nothing is known. Shared, as are other constants of this module: nobody changes what was read."""
+"""Nothing is said. An H264 or AV1 packet like that has the layer of the one before it in its frame.
+
+Shared, as are other constants of this module: nobody changes what was read."""
 
 
 # --- VP8, RFC 7741 4.2 ----------------------------------------------------------------------------

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from sfu.rtp.layers import NO_LAYERS, PacketLayers, read_layers, rewrite_vp8
-from sfu.rtp.payload import MAX_AGGREGATED_UNITS, VideoCodec
+from sfu.rtp.layers import MAX_AGGREGATED_UNITS, NO_LAYERS, PacketLayers, read_layers, rewrite_vp8
+from sfu.rtp.payload import VideoCodec
 
 
 @dataclass(slots=True)
