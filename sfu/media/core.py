@@ -34,6 +34,7 @@ from sfu.media.parameters import (
 from sfu.media.relay import DataRelay
 from sfu.media.router import Router, consumer_json, data_consumer_json
 from sfu.media.rtcp_session import RtcpSession
+from sfu.media.selection import TICK, LayerMonitor
 from sfu.media.stats import MAX_STATS_ROWS, TransportStats, WorkerStats
 from sfu.media.switching import needs_keyframe
 from sfu.media.table import TransportEntry
@@ -99,6 +100,9 @@ class MediaCore:
         self._stirred: dict[str, RoutedTransport] = {}
         """Transports that may have something to send, or another deadline, than before."""
         self._relay = DataRelay(self._stir, self._fault)
+        self._look_at: list[tuple[float, int, LayerMonitor]] = []
+        """A heap of when to look at which video producer; the number between them tells equal times apart."""
+        self._looks = 0
         self._faults = 0
         self._report_faults_at = float("-inf")
 
@@ -175,7 +179,9 @@ class MediaCore:
     ) -> None:
         transport = self._transport(transport_id)
         router = self._routers[transport.router_id]
-        router.produce(transport, producer_id, kind, rtp_parameters, replaces=replaces)
+        producer = router.produce(transport, producer_id, kind, rtp_parameters, replaces=replaces)
+        if kind == "video":
+            self._watch(LayerMonitor(producer), now + TICK)
         transport.rtcp.expect_media(now)
         self._stir(transport)
 
@@ -510,15 +516,18 @@ class MediaCore:
 
     def get_timer(self) -> float | None:
         timers = self._timers
+        look_at = self._next_look()
         while timers:
             deadline, transport_id = timers[0]
             transport = self._transports.get(transport_id)
             if transport is not None and transport.timer == deadline:
-                return deadline
+                return deadline if look_at is None else min(deadline, look_at)
             heapq.heappop(timers)
-        return None
+        return look_at
 
     def handle_timer(self, now: float) -> None:
+        while (due := self._next_look()) is not None and due <= now:
+            self._look(heapq.heappop(self._look_at)[2], now)
         timers = self._timers
         while timers and timers[0][0] <= now:
             deadline, transport_id = heapq.heappop(timers)
@@ -531,6 +540,30 @@ class MediaCore:
                 self._react(transport, now)
             except Exception as error:  # noqa: BLE001 - see _fault
                 self._fault(transport, error, now)
+
+    def _watch(self, monitor: LayerMonitor, at: float) -> None:
+        self._looks += 1
+        heapq.heappush(self._look_at, (at, self._looks, monitor))
+
+    def _next_look(self) -> float | None:
+        """When to look at the layers of a producer next; those that are gone are forgotten here."""
+        while self._look_at:
+            due, monitor = self._look_at[0][0], self._look_at[0][2]
+            producer = monitor.producer
+            if producer.transport.producers.get(producer.id) is producer:
+                return due
+            heapq.heappop(self._look_at)
+        return None
+
+    def _look(self, monitor: LayerMonitor, now: float) -> None:
+        """See what layers a producer sends now, and let its consumers have the best."""
+        producer = monitor.producer
+        router = self._routers[producer.transport.router_id]
+        self._watch(monitor, monitor.look(now))
+        if monitor.rungs:
+            for consumer in producer.consumers.values():
+                router.select(consumer, monitor.best(consumer.transport.available), now)
+            self._stir(producer.transport)
 
     def _schedule(self, transport: RoutedTransport) -> None:
         """Put a transport's deadline into the heap if it is another than the one that is there."""

@@ -28,12 +28,16 @@ from sfu.media.table import (
     TransportEntry,
 )
 from sfu.rtp.extensions import packet_elements_untrusted
-from sfu.rtp.layers import NO_LAYERS, read_layers
+from sfu.rtp.layers import NO_LAYERS, PacketLayers, read_layers
 from sfu.rtp.packet import RtpError, RtpPacket, parse_untrusted
-from sfu.rtp.payload import opus_is_dtx
+from sfu.rtp.payload import VideoCodec, opus_is_dtx
 from sfu.rtp.rtx import recover_untrusted
 from sfu.rtp.srtp import SrtpError
 
+KEYFRAME: Final = PacketLayers(True, 0, 0, False, False, True, False, False)
+"""A key frame begins, and nothing more is known."""
+_PARTLY_MARKED: Final = frozenset((VideoCodec.H264, VideoCodec.AV1))
+"""Codecs that name the layer in the first packet of a frame only: too little to leave any out by."""
 STUN_RATE: Final = 2000
 """STUN packets per second that addresses unknown to the table may send up."""
 
@@ -282,6 +286,8 @@ class PythonEngine:
         payload = plain[start : start + size]
         codec = known[1]
         layers = NO_LAYERS if codec is None else read_layers(codec, payload)
+        if codec in _PARTLY_MARKED and (layers.spatial or layers.temporal):
+            layers = KEYFRAME if layers.keyframe else NO_LAYERS
         stream.layer_octets[layers.spatial * MAX_TEMPORAL + layers.temporal] += size
         newest = stream.sequence.highest
         extended = stream.sequence.unwrap(packet.sequence_number)
@@ -367,7 +373,7 @@ class PythonEngine:
                 # Only what comes in order can be numbered around; a late one leaves a gap, as a loss does.
                 if in_order:
                     compactor.drop(extended)
-                    if layers.picture_id_bits:
+                    if packet.payload_type in group.stream.vp8_types:
                         group.drop_picture(layers)
                 continue
             if in_order:

@@ -131,6 +131,8 @@ class RoutedTransport:
     next_mid: int = 0
     next_stream_id: int = 0
     """Where the search for a free SCTP stream goes on."""
+    available: int | None = None
+    """Bits per second that its line carries for pictures; None while that is not known."""
     messages_received: int = 0
     """On its data channels."""
     timer: float | None = None

@@ -114,6 +114,7 @@ class Encoding(Struct, rename="camel"):
     dtx: bool | UnsetType = UNSET
     scalability_mode: Word | UnsetType = UNSET
     max_bitrate: float | UnsetType = UNSET
+    scale_resolution_down_by: float | UnsetType | None = UNSET
 
 
 class RtcpParameters(Struct, rename="camel"):

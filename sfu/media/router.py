@@ -47,6 +47,8 @@ from sfu.media.parameters import (
     to_json,
 )
 from sfu.media.reception import StreamReceiver
+from sfu.media.selection import Rung, by_size
+from sfu.media.switching import needs_keyframe
 from sfu.media.table import (
     MAX_STREAMS,
     ConsumerEntry,
@@ -261,8 +263,8 @@ class Router:
         return consumer
 
     def _enter(self, consumer: Consumer) -> None:
-        """Give a consumer its place in the table: the highest layer that is known, until told otherwise."""
-        stream = consumer.producer.streams[-1].entry
+        """Give a consumer its place in the table: the largest stream that is known, until told otherwise."""
+        stream = by_size(consumer.producer)[-1].entry
         group = self._engine.group(stream, drop_dtx=consumer.ignore_dtx)
         parameters = consumer.parameters
         encoding = parameters.encodings[0]
@@ -298,6 +300,23 @@ class Router:
             return
         self._engine.arm(consumer.entry)
         self.request_keyframe(consumer, now)
+
+    def select(self, consumer: Consumer, rung: Rung, now: float) -> None:
+        """Let a consumer have these layers as soon as it can change over to them."""
+        entry = consumer.entry
+        if entry is None:
+            return
+        group = self._engine.group(
+            rung.stream.entry, drop_dtx=consumer.ignore_dtx, spatial=rung.spatial, temporal=rung.temporal
+        )
+        if group is (entry.target or entry.group):
+            return
+        if entry.first is None and entry.target is None:
+            entry.group = group  # its transport is not connected yet
+            return
+        self._engine.arm(entry, group)
+        if needs_keyframe(entry):
+            self.request_keyframe(consumer, now)
 
     def request_keyframe(self, consumer: Consumer, now: float, *, by_viewer: bool = False) -> None:
         """Ask the producer for a key frame on a consumer's behalf (one request under way at a time)."""

@@ -58,8 +58,7 @@ def switch(consumer: ConsumerEntry, packet: MediaPacket, first_index: int) -> No
         consumer.segments.append(Segment(consumer.first, consumer.sequence_offset, group, shape))
         del consumer.segments[:-MAX_SEGMENTS]
         index = consumer.highest_index + 1
-        if target.stream is not group.stream:
-            shape = _continued(consumer, packet)
+        shape = _continued(consumer, packet)
     consumer.target = None
     consumer.group = target
     consumer.first = number
@@ -89,15 +88,22 @@ def _join(consumer: ConsumerEntry, group: ForwardingGroup, shape: Shape) -> None
 
 
 def _continued(consumer: ConsumerEntry, packet: MediaPacket) -> Shape:
-    """A shape whose offsets let another stream look as if it went on from what the consumer saw last."""
-    shape, latest, layers = consumer.shape, consumer.group.latest, packet.layers
-    picture_offset = tl0_offset = 0
+    """A shape whose offsets let the target look as if it went on from what the consumer saw last."""
+    group, target, shape = consumer.group, consumer.target, consumer.shape
+    latest, layers = group.latest, packet.layers
+    assert target is not None
+    timestamp_offset, picture_offset, tl0_offset = shape.timestamp_offset, 0, shape.tl0_offset
+    if packet.payload_type not in target.stream.vp8_types:
+        latest = None
     if latest is not None and latest.picture_id is not None and layers.picture_id is not None:
-        shown = _picture_id(consumer.group, latest.picture_id) + shape.picture_offset
-        picture_offset = (shown + 1 - layers.picture_id) & 0x7FFF
-    if latest is not None and latest.tl0_index is not None and layers.tl0_index is not None:
-        tl0_offset = (latest.tl0_index + shape.tl0_offset + 1 - layers.tl0_index) & 0xFF
-    return shape.shifted(_timestamp_offset(consumer, packet), picture_offset, tl0_offset)
+        shown = _picture_id(group, latest.picture_id) + shape.picture_offset
+        picture_offset = (shown + 1 - _picture_id(target, layers.picture_id)) & 0x7FFF
+    if target.stream is not group.stream:
+        timestamp_offset = _timestamp_offset(consumer, packet)
+        tl0_offset = 0
+        if latest is not None and latest.tl0_index is not None and layers.tl0_index is not None:
+            tl0_offset = (latest.tl0_index + shape.tl0_offset + 1 - layers.tl0_index) & 0xFF
+    return shape.shifted(timestamp_offset, picture_offset, tl0_offset)
 
 
 def _timestamp_offset(consumer: ConsumerEntry, packet: MediaPacket) -> int:

@@ -348,6 +348,11 @@ class ConsumerEntry:
     highest_index: int = 0
     """Highest packet index sent."""
 
+    @property
+    def timestamp_offset(self) -> int:
+        """What it sees is the stream's timestamp plus this."""
+        return self.shape.timestamp_offset
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
