@@ -22,14 +22,15 @@ const { WebSocket } = require("ws");
 
 const START_TIMEOUT = 30_000;
 const STOP_TIMEOUT = 5_000;
-const COMMAND_TIMEOUT = 60_000;
+const COMMAND_TIMEOUT = 20_000;
 const ADDRESS = /WebDriver BiDi listening on (ws:\/\/\S+)/;
 
 /** On top of those that Firefox sets by itself when it is driven: no updates, no telemetry, no first run. */
 const PREFERENCES = {
   "media.peerconnection.ice.loopback": true,
   "media.peerconnection.ice.obfuscate_host_addresses": false,
-  "media.navigator.streams.fake": true,
+  // Only a page that may use the microphone gets to use all addresses, that of loopback among them.
+  "permissions.default.microphone": 1,
   "media.autoplay.default": 0,
   "media.autoplay.blocking_policy": 0,
   // Plug-ins would be downloaded.
@@ -42,9 +43,35 @@ const PREFERENCES = {
 };
 
 const program = () => process.env.FIREFOX ?? "/usr/bin/firefox-esr";
+const SOUND = "/usr/bin/pulseaudio";
 
 /** Why there is no Firefox to test with, or null if there is. */
-export const noFirefox = () => (existsSync(program()) ? null : `there is no ${program()}`);
+export function noFirefox() {
+  const missing = [program(), SOUND].filter((path) => !existsSync(path));
+  return missing.length > 0 ? `there is no ${missing.join(" and no ")}` : null;
+}
+
+/**
+ * Start a sound card that nobody hears, with its files in a folder: without any, Firefox's Web Audio stands still.
+ *
+ * @returns {Promise<string>} what PULSE_SERVER must be
+ */
+async function startSound(cleanup, folder) {
+  const modules = ["module-null-sink", "module-native-protocol-unix"].flatMap((name) => ["--load", name]);
+  const child = spawn(
+    SOUND,
+    ["-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1", "--disable-shm=yes", ...modules],
+    { env: { ...process.env, HOME: folder, XDG_RUNTIME_DIR: folder }, stdio: "ignore" },
+  );
+  const exited = once(child, "exit");
+  cleanup.add(async () => {
+    child.kill("SIGTERM");
+    await exited;
+  });
+  const socket = join(folder, "pulse/native");
+  await until("the sound server listens", () => existsSync(socket), START_TIMEOUT);
+  return `unix:${socket}`;
+}
 
 /** Start Firefox with a profile of its own. */
 export async function startFirefox(cleanup) {
@@ -54,10 +81,14 @@ export async function startFirefox(cleanup) {
     ([name, value]) => `user_pref(${JSON.stringify(name)}, ${JSON.stringify(value)});\n`,
   );
   await writeFile(join(profile, "user.js"), preferences.join(""));
+  const sound = await startSound(cleanup, profile);
   const child = spawn(
     program(),
     ["--headless", "--no-remote", "--profile", profile, "--remote-debugging-port", "0", "about:blank"],
-    { env: { ...process.env, HOME: profile, TMPDIR: profile }, stdio: ["ignore", "ignore", "pipe"] },
+    {
+      env: { ...process.env, HOME: profile, TMPDIR: profile, PULSE_SERVER: sound },
+      stdio: ["ignore", "ignore", "pipe"],
+    },
   );
   const exited = once(child, "exit");
   cleanup.add(async () => {
@@ -98,6 +129,7 @@ class Connection extends EventEmitter {
 
   constructor(socket) {
     super();
+    this.setMaxListeners(0); // one for each page
     this.#socket = socket;
     socket.on("message", (text) => this.#take(JSON.parse(text)));
     socket.on("close", () => {
