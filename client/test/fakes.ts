@@ -48,7 +48,7 @@ export type Answer = (payload: any) => unknown[] | undefined;
 
 /** A Socket.IO server and its client in one: `answers` says how each request is acknowledged. */
 export class FakeIo {
-  readonly sent: { name: string; payload: unknown }[] = [];
+  readonly sent: { name: string; payload: unknown; timeout?: number }[] = [];
   readonly answers = new Map<string, Answer>();
   readonly tokens: (string | undefined)[] = [];
   /** Refuse the connection of clients with these tokens. */
@@ -84,10 +84,10 @@ export class FakeIo {
       emit: (name, payload) => {
         this.sent.push({ name, payload });
       },
-      timeout: () => ({
+      timeout: (milliseconds) => ({
         emit: (name: string, ...args: unknown[]) => {
           const [payload, ack] = args as [unknown, (lost: Error | null, ...rest: unknown[]) => void];
-          this.sent.push({ name, payload });
+          this.sent.push({ name, payload, timeout: milliseconds });
           const answer = (this.answers.get(name) ?? (() => [null]))(payload);
           queueMicrotask(() => (answer === undefined ? ack(new Error("timeout")) : ack(null, ...answer)));
         },

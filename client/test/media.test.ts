@@ -3,14 +3,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { FakeMediaStreamTrack } from "fake-mediastreamtrack";
 import { Device, type types } from "mediasoup-client";
 import * as parameters from "mediasoup-client/fakeParameters";
 import { FakeHandler } from "mediasoup-client/handlers/FakeHandler";
 
 import { FakeClock, FakeIo, settle } from "./fakes.js";
-import { MAX_CONSUMERS, MediaGraph } from "../src/netplay/graph.js";
-import { MAX_REBUILD_DELAY, MediaSession, REBUILD_DELAY } from "../src/netplay/media.js";
+import { MAX_CONSUMERS, MESSAGE_LIFETIME, MediaGraph, type VideoOptions } from "../src/netplay/graph.js";
+import { MAX_REBUILD_DELAY, MediaSession, REBUILD_DELAY, REOPEN_DELAY } from "../src/netplay/media.js";
 import { CONNECT, SETTLE, WAIT } from "../src/netplay/recovery.js";
+import { RUN_PROTOCOL } from "../src/netplay/runs.js";
 import { Signaling } from "../src/netplay/signaling.js";
 
 async function quiet(): Promise<void> {
@@ -163,6 +165,181 @@ test("restarting a healthy transport leaves it connected and no timer behind", a
   assert.deepEqual(media.counters, { restarts: 1, builds: 1 });
   media.close();
   assert.equal(clock.timers, 0);
+});
+
+/** A player's session with a host that takes runs, and what its channels are. */
+async function player(protocol = RUN_PROTOCOL): Promise<Rig & { channels: () => Record<string, unknown>[] }> {
+  const made = await rig();
+  made.io.answers.set("sfu-get-data-producers", () => [null, [{ id: "state" }]]);
+  made.io.answers.set("consumedata", ({ dataProducerId }) => [
+    null,
+    {
+      ...parameters.generateDataConsumerRemoteParameters(),
+      dataProducerId,
+      label: "netplay-state",
+      protocol,
+    },
+  ]);
+  let produced = 0;
+  made.io.answers.set("producedata", () => [null, `data-${(produced += 1)}`]);
+  await made.media.rebuild({
+    sendData: "netplay-input",
+    sendRuns: { label: "netplay-runs", protocol: RUN_PROTOCOL },
+    receiveMedia: false,
+    receiveData: ["netplay-state"],
+  });
+  await quiet();
+  const channels = (): Record<string, unknown>[] =>
+    made.io.sent
+      .filter(({ name }) => name === "producedata")
+      .map(({ payload }) => payload as Record<string, unknown>);
+  return { ...made, channels };
+}
+
+/** The server closes a data channel, as the browser shows it. */
+function closeChannel(end: types.DataProducer | types.DataConsumer | null | undefined): void {
+  const channel = (end as unknown as { _dataChannel: { dispatchEvent(event: object): void } })._dataChannel;
+  channel.dispatchEvent({ type: "close" });
+}
+
+test("a player opens a channel for runs, never sent again, if and only if the host takes them", async () => {
+  const { media, channels } = await player();
+  assert.deepEqual(
+    channels().map(({ label, sctpStreamParameters }) => [
+      label,
+      (sctpStreamParameters as types.SctpStreamParameters).maxRetransmits,
+      (sctpStreamParameters as types.SctpStreamParameters).maxPacketLifeTime,
+    ]),
+    [
+      ["netplay-input", undefined, MESSAGE_LIFETIME],
+      ["netplay-runs", 0, undefined],
+    ],
+  );
+  media.announcedData({ id: "another state", label: "netplay-state" });
+  await quiet();
+  assert.equal(channels().length, 2);
+  media.close();
+  for (const protocol of ["", "json", "netplay-runs/2"]) {
+    const old = await player(protocol);
+    assert.deepEqual(
+      old.channels().map(({ label }) => label),
+      ["netplay-input"],
+    );
+    old.media.close();
+  }
+});
+
+test("a server that wants no channel for runs is obeyed", async () => {
+  const { media, io } = await player("");
+  io.answers.set("producedata", ({ label }) => (label === "netplay-runs" ? ["too many"] : [null, "data"]));
+  io.answers.set("consumedata", ({ dataProducerId }) => [
+    null,
+    {
+      ...parameters.generateDataConsumerRemoteParameters(),
+      dataProducerId,
+      label: "netplay-state",
+      protocol: RUN_PROTOCOL,
+    },
+  ]);
+  const builds = media.counters.builds;
+  const troubles: Error[] = [];
+  media.on("trouble", (error) => troubles.push(error));
+  media.announcedData({ id: "new state", label: "netplay-state" });
+  await quiet();
+  assert.deepEqual([troubles, media.counters.builds], [[], builds]);
+  media.close();
+});
+
+test("a data channel that the server closes is opened again, on the same transports", async () => {
+  const { media, clock, channels } = await player();
+  const labels = (): unknown[] => channels().map(({ label }) => label);
+  closeChannel(media.graph?.channel("netplay-runs"));
+  assert.equal(media.graph?.channel("netplay-runs")?.closed, true);
+  assert.equal(media.sendData(new Uint8Array(1), "netplay-runs"), false);
+  clock.advance(REOPEN_DELAY - 1);
+  await quiet();
+  assert.equal(channels().length, 2);
+  clock.advance(1);
+  await quiet();
+  assert.deepEqual(labels().slice(2), ["netplay-runs"]);
+  assert.equal(media.graph?.channel("netplay-runs")?.closed, false);
+  closeChannel(media.graph?.channel("netplay-input"));
+  clock.advance(REOPEN_DELAY);
+  await quiet();
+  assert.deepEqual(labels().slice(2), ["netplay-runs", "netplay-input"]);
+  assert.equal(media.counters.builds, 1);
+  media.close();
+  clock.advance(REOPEN_DELAY);
+  await quiet();
+  assert.equal(channels().length, 4);
+});
+
+test("a channel from the host that closes is consumed again, unless the host closed it", async () => {
+  const { media, io, clock } = await player();
+  const consumed = (): number => io.names().filter((name) => name === "consumedata").length;
+  const heard: string[] = [];
+  media.on("dataClosed", ({ channel }) => heard.push(`closed ${channel}`));
+  media.on("dataOpened", ({ channel }) => heard.push(`opened ${channel}`));
+  closeChannel(media.graph?.dataConsumer("state"));
+  clock.advance(REOPEN_DELAY);
+  await quiet();
+  assert.equal(consumed(), 2);
+  assert.deepEqual(heard, ["closed state", "opened state"]);
+  closeChannel(media.graph?.dataConsumer("state"));
+  media.producerClosed("state"); // its notice may come after
+  clock.advance(REOPEN_DELAY);
+  await quiet();
+  assert.equal(consumed(), 2);
+  assert.equal(heard.length, 3);
+  media.close();
+});
+
+test("a rebuild keeps what there is until the server has answered", async () => {
+  const { media, io, become } = await connected();
+  const { graph } = media;
+  let answer: unknown[] = ["worker not available"];
+  io.answers.set("sfu-recreate-transports", () => answer);
+  const rebuilt = media.rebuild();
+  become("failed"); // which it may well, as the server has dropped it
+  await quiet();
+  assert.equal(media.graph, graph);
+  assert.equal(media.counters.restarts, 0);
+  answer = [null, {}];
+  media.close();
+  await Promise.race([rebuilt, quiet()]);
+});
+
+test("simulcast is sizes from small to large, in a codec that has them, and nothing without being asked for", async () => {
+  const { io, signaling, device } = await rig();
+  const encodings = async (videoOptions: VideoOptions): Promise<object[]> => {
+    const video = new FakeMediaStreamTrack({ kind: "video" }) as unknown as MediaStreamTrack;
+    const graph = new MediaGraph(signaling, device, {
+      video,
+      videoOptions,
+      receiveMedia: false,
+      receiveData: [],
+    });
+    await graph.build();
+    const options = io.sent.filter(({ name }) => name === "sfu-produce").at(-1)?.payload as {
+      rtpParameters: types.RtpParameters;
+    };
+    graph.close();
+    assert.equal(options.rtpParameters.codecs[0]?.mimeType.toLowerCase(), "video/vp8");
+    return (options.rtpParameters.encodings ?? []).map(({ scaleResolutionDownBy, maxBitrate }) => ({
+      scaleResolutionDownBy,
+      maxBitrate,
+    }));
+  };
+  io.answers.set("sfu-produce", () => [null, "producer"]);
+  assert.deepEqual(await encodings({ codec: "vp8", maxBitrate: 1_000_000 }), [
+    { scaleResolutionDownBy: undefined, maxBitrate: 1_000_000 },
+  ]);
+  assert.deepEqual(await encodings({ codec: "vp9", maxBitrate: 3_000_000, simulcast: 3 }), [
+    { scaleResolutionDownBy: 4, maxBitrate: 270_000 },
+    { scaleResolutionDownBy: 2, maxBitrate: 900_000 },
+    { scaleResolutionDownBy: 1, maxBitrate: 3_000_000 },
+  ]);
+  assert.equal((await encodings({ simulcast: 2 })).length, 2);
 });
 
 test("a build that fails is tried again, less and less often", async () => {

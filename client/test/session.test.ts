@@ -12,7 +12,7 @@ import * as parameters from "mediasoup-client/fakeParameters";
 import { FakeHandler } from "mediasoup-client/handlers/FakeHandler";
 
 import { FakeClock, FakeIo, settle } from "./fakes.js";
-import { AWAY_PATIENCE, REJOIN_ATTEMPTS, REJOIN_DELAY } from "../src/netplay/session.js";
+import { AWAY_PATIENCE, LINK_TIMEOUT, REJOIN_ATTEMPTS, REJOIN_DELAY } from "../src/netplay/session.js";
 import { HANGUP_DELAY, REQUEST_TIMEOUT } from "../src/netplay/signaling.js";
 import { NetplaySession } from "../src/netplay/index.js";
 
@@ -117,6 +117,7 @@ test("a host opens the room, joins it, sends picture, sound and state, and asks 
   assert.ok(!names.includes("sfu-get-producers"));
   const data = io.sent.find(({ name }) => name === "producedata")?.payload as Record<string, unknown>;
   assert.equal(data["label"], "netplay-state");
+  assert.equal(data["protocol"], "netplay-runs/1"); // what tells players that we take runs
   assert.deepEqual((data["sctpStreamParameters"] as Record<string, unknown>)["maxPacketLifeTime"], 3_000);
   assert.equal(session.role, "host");
   await session.close();
@@ -147,6 +148,7 @@ test("a spectator sends nothing, until it takes a seat", async () => {
   const { session, io } = await guest(true);
   assert.equal(session.role, "spectator");
   assert.ok(!io.names().includes("producedata"));
+  assert.ok(!io.names().includes("consumedata")); // nor does it need answers to inputs
   const extra = io.sent.find(({ name }) => name === "join-room")?.payload as {
     extra: Record<string, unknown>;
   };
@@ -241,6 +243,64 @@ test("transports that the server lost are built anew at once", async () => {
   assert.equal(io.names()[0], "sfu-recreate-transports");
   assert.equal(session.media?.counters.builds, 2);
   await session.close();
+});
+
+test("when the network changes ICE is restarted at once, and a link that answers is kept", async () => {
+  const { session, io } = await guest();
+  for (const transport of session.media?.graph?.transports ?? [])
+    (transport.handler as unknown as FakeHandler).setConnectionState("connected");
+  io.answers.set("sfu-restart-ice", () => [
+    null,
+    { iceParameters: { usernameFragment: "u", password: "p" } },
+  ]);
+  io.sent.length = 0;
+  session.networkChanged();
+  await quiet();
+  assert.equal(io.names().filter((name) => name === "sfu-restart-ice").length, 2);
+  assert.equal(session.media?.counters.builds, 1);
+  assert.equal(io.connects, 1);
+  await session.close();
+});
+
+test("a link that is dead after the network changed is made anew, and everything on it", async () => {
+  const { session, io } = await guest();
+  const capabilities = io.answers.get("sfu-get-router-rtp-capabilities");
+  io.answers.set("sfu-get-router-rtp-capabilities", () => undefined);
+  session.networkChanged();
+  await settle();
+  assert.equal(
+    io.sent.filter(({ name }) => name === "sfu-get-router-rtp-capabilities").at(-1)?.timeout,
+    LINK_TIMEOUT,
+  );
+  io.answers.set("sfu-get-router-rtp-capabilities", capabilities ?? (() => [null]));
+  await quiet();
+  assert.equal(io.connects, 2);
+  assert.equal(session.state, "room");
+  assert.equal(session.media?.counters.builds, 2);
+  await session.close();
+});
+
+test("a player of a host that takes runs sends them, one of an older host does not", async () => {
+  for (const protocol of ["netplay-runs/1", ""]) {
+    const made = await rig();
+    made.io.answers.set("consumedata", ({ dataProducerId }) => [
+      null,
+      {
+        ...parameters.generateDataConsumerRemoteParameters(),
+        dataProducerId,
+        label: "netplay-state",
+        protocol,
+      },
+    ]);
+    await made.session.join({ name: "R" });
+    await quiet();
+    const channels = (): unknown[] =>
+      made.io.sent
+        .filter(({ name }) => name === "producedata")
+        .map(({ payload }) => (payload as Record<string, unknown>)["label"]);
+    assert.deepEqual(channels(), protocol === "" ? ["netplay-input"] : ["netplay-input", "netplay-runs"]);
+    await made.session.close();
+  }
 });
 
 test("building is tried again until it succeeds", async () => {

@@ -98,3 +98,38 @@ test("senders count what they send, video and audio together", () => {
   assert.equal(stats.fps, 60);
   assert.equal(stats.bitrate, 60 * 1_125 * 8);
 });
+
+test("freezes are counted since the transports were made, and their share of the last interval", () => {
+  const at = (count: number, seconds: number, time: number): ReturnType<typeof collect> =>
+    collect(
+      [
+        report({
+          id: "V",
+          type: "inbound-rtp",
+          kind: "video",
+          freezeCount: count,
+          totalFreezesDuration: seconds,
+        }),
+      ],
+      time,
+    );
+  const stats = summarize(at(2, 1, 0), at(3, 1.25, 1_000), null);
+  assert.deepEqual([stats.freezes, stats.frozen], [3, 25]);
+});
+
+test("a host's loss is what the server misses of all it sends; of several sizes one gives the frames", () => {
+  const at = (packets: number, lost: number, time: number): ReturnType<typeof collect> => {
+    const sizes = [0.25, 0.5, 1].map((size) => ({
+      id: `V${size}`,
+      type: "outbound-rtp",
+      kind: "video",
+      framesSent: packets * size,
+      packetsSent: packets,
+    }));
+    return collect([report(...sizes, { id: "R", type: "remote-inbound-rtp", packetsLost: lost })], time);
+  };
+  const stats = summarize(at(0, 0, 0), at(100, 6, 1_000), null);
+  assert.deepEqual([stats.fps, stats.loss], [100, 2]);
+  // A count that sinks, because packets given up came after all, is no loss.
+  assert.equal(summarize(at(100, 6, 0), at(200, 3, 1_000), null).loss, 0);
+});

@@ -119,6 +119,16 @@ export class MediaGraph extends Emitter<GraphEvents> {
     return [...this.#consumed.values()].filter((consumer) => consumer !== null);
   }
 
+  /** Our data channel with this label, for tests. */
+  channel(label: string): types.DataProducer | null {
+    return this.#channels.get(label) ?? null;
+  }
+
+  /** What we consume this data producer with, for tests. */
+  dataConsumer(id: string): types.DataConsumer | null {
+    return this.#dataConsumed.get(id) ?? null;
+  }
+
   /** Build what the plan asks for. @throws RequestError, or mediasoup-client's errors. */
   async build(): Promise<void> {
     await Promise.all([this.#buildSending(), this.#buildReceiving()]);
@@ -200,7 +210,13 @@ export class MediaGraph extends Emitter<GraphEvents> {
     }
     const { sendRuns } = this.#plan;
     if (sendRuns === undefined || this.#channels.has(sendRuns.label)) return;
-    if (this.#dataConsumed.get(id)?.protocol === sendRuns.protocol) await this.openChannel(sendRuns.label);
+    if (this.#dataConsumed.get(id)?.protocol !== sendRuns.protocol) return;
+    try {
+      await this.openChannel(sendRuns.label);
+    } catch (error) {
+      // Without it inputs go singly, as to any other host.
+      if (!this.#closed && !isRefusal(error)) throw error;
+    }
   }
 
   /** Consume a data producer anew whose consumer was lost, unless it is gone itself by now. */

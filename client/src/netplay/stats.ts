@@ -20,6 +20,12 @@ export interface Snapshot {
   readonly bytesReceived: number;
   readonly packetsLost: number;
   readonly packetsReceived: number;
+  /** What the other end counts of what we send. */
+  readonly sentLost: number;
+  readonly packetsSent: number;
+  /** Times the picture stood still for much longer than usual, and how long in seconds. */
+  readonly freezes: number;
+  readonly frozen: number;
   /** Summed seconds frames spent in the jitter buffer, and how many left it. */
   readonly bufferDelay: number;
   readonly bufferEmitted: number;
@@ -42,8 +48,12 @@ export interface LiveStats {
   readonly roundTrip: number | null;
   /** Milliseconds a frame waited in the jitter buffer on average. */
   readonly buffered: number | null;
-  /** Percent of packets that never came. */
+  /** Percent of packets that never came, at us or, at a host, at the server. */
   readonly loss: number;
+  /** Times the picture stood still for much longer than usual since the transports were made. */
+  readonly freezes: number;
+  /** Percent of the last interval that it did. */
+  readonly frozen: number;
   /** Milliseconds from an input to the host's "applied", averaged; null until measured. */
   readonly inputDelay: number | null;
   readonly width: number;
@@ -60,8 +70,9 @@ type Counter =
   | "bytesReceived"
   | "bufferDelay"
   | "bufferEmitted"
-  | "packetsLost"
-  | "packetsReceived";
+  | "packetsReceived"
+  | "packetsSent"
+  | "frozen";
 
 const EMPTY: Omit<Snapshot, "at"> = {
   framesSent: 0,
@@ -71,6 +82,10 @@ const EMPTY: Omit<Snapshot, "at"> = {
   bytesReceived: 0,
   packetsLost: 0,
   packetsReceived: 0,
+  sentLost: 0,
+  packetsSent: 0,
+  freezes: 0,
+  frozen: 0,
   bufferDelay: 0,
   bufferEmitted: 0,
   roundTrip: null,
@@ -88,13 +103,19 @@ export function collect(reports: readonly Iterable<[string, unknown]>[], at: num
     for (const row of rows.values()) {
       if (row["type"] === "outbound-rtp") {
         total.bytesSent += number(row["bytesSent"]) + number(row["headerBytesSent"]);
-        total.framesSent += number(row["framesSent"]);
+        total.packetsSent += number(row["packetsSent"]);
+        // Of simulcast's sizes the liveliest counts, not their sum.
+        total.framesSent = Math.max(total.framesSent, number(row["framesSent"]));
+      } else if (row["type"] === "remote-inbound-rtp") {
+        total.sentLost += number(row["packetsLost"]);
       } else if (row["type"] === "inbound-rtp") {
         total.bytesReceived += number(row["bytesReceived"]) + number(row["headerBytesReceived"]);
         total.packetsLost += number(row["packetsLost"]);
         total.packetsReceived += number(row["packetsReceived"]);
         total.framesDecoded += number(row["framesDecoded"]);
         total.framesDropped += number(row["framesDropped"]);
+        total.freezes += number(row["freezeCount"]);
+        total.frozen += number(row["totalFreezesDuration"]);
         if (row["kind"] === "video") {
           total.bufferDelay += number(row["jitterBufferDelay"]);
           total.bufferEmitted += number(row["jitterBufferEmittedCount"]);
@@ -122,20 +143,29 @@ export function summarize(before: Snapshot, now: Snapshot, inputDelay: number | 
   const seconds = Math.max(now.at - before.at, 1) / 1_000;
   const delta = (key: Counter): number => (now[key] >= before[key] ? now[key] - before[key] : now[key]);
   const emitted = delta("bufferEmitted");
-  const lost = Math.max(delta("packetsLost"), 0);
-  const expected = lost + delta("packetsReceived");
+  // Packets that come after they were given up make a count of losses sink, which is no new beginning.
+  const lost = (key: "packetsLost" | "sentLost", whole: "packetsReceived" | "packetsSent"): number =>
+    now[whole] >= before[whole] ? Math.max(now[key] - before[key], 0) : now[key];
+  const missed = lost("packetsLost", "packetsReceived");
+  const received = share(missed, missed + delta("packetsReceived"));
   return {
     fps: Math.max(delta("framesSent"), delta("framesDecoded")) / seconds,
     bitrate: (Math.max(delta("bytesSent"), delta("bytesReceived")) * 8) / seconds,
     roundTrip: now.roundTrip === null ? null : now.roundTrip * 1_000,
     buffered: emitted > 0 ? (delta("bufferDelay") / emitted) * 1_000 : null,
-    loss: expected > 0 ? (lost / expected) * 100 : 0,
+    loss: Math.max(received, share(lost("sentLost", "packetsSent"), delta("packetsSent"))),
+    freezes: now.freezes,
+    frozen: Math.min((delta("frozen") / seconds) * 100, 100),
     inputDelay,
     width: now.width,
     height: now.height,
     codec: now.codec,
     protocol: now.protocol,
   };
+}
+
+function share(part: number, whole: number): number {
+  return whole > 0 ? Math.min((part / whole) * 100, 100) : 0;
 }
 
 function number(value: unknown): number {
