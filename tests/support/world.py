@@ -182,6 +182,8 @@ class VideoSource:
         self.timestamp = 4_294_960_000
         self.transport_sequence = 65530
         self.sent: dict[int, bytes] = {}
+        self.marks: dict[int, tuple[int, bool]] = {}
+        """Timestamp and marker of each."""
 
     def frame(self, packets: int = 3, *, key: bool = False, lose: Sequence[int] = ()) -> list[int]:
         """Send one frame, except the packets whose place in it is in ``lose``. Returns the packet indices."""
@@ -192,6 +194,7 @@ class VideoSource:
             if place not in lose:
                 self.send(self.index, payload, marker=place == packets - 1)
             self.sent[self.index] = payload
+            self.marks[self.index] = (self.timestamp, place == packets - 1)
             numbers.append(self.index)
             self.index += 1
         self.timestamp = (self.timestamp + 1500) % 2**32
@@ -217,8 +220,13 @@ class VideoSource:
 
     def repair(self, index: int, repair_index: int) -> None:
         """Send a packet again over RTX."""
+        timestamp, marker = self.marks[index]
         header = build_header(
-            payload_type=98, sequence_number=index & 0xFFFF, timestamp=self.timestamp, ssrc=VIDEO_SSRC
+            payload_type=98,
+            sequence_number=index & 0xFFFF,
+            timestamp=timestamp,
+            ssrc=VIDEO_SSRC,
+            marker=marker,
         )
         header, payload = build_rtx(
             parse_untrusted(header + self.sent[index]),
