@@ -232,9 +232,10 @@ class DependencyDescriptorReader:
         if descriptor.structure is not None:
             if self.structure is not None and _is_late(number, self._structure_frame):
                 return
+            if descriptor.structure == self.structure and number == self._structure_frame:
+                return  # repeated, perhaps as a probe, while the host has gone on to other active targets
             self.structure = descriptor.structure
             self._structure_frame = self._active_frame = number
-            self.active_targets = descriptor.structure.all_targets
         if descriptor.active_targets is not None and not _is_late(number, self._active_frame):
             self.active_targets = descriptor.active_targets
             self._active_frame = number

@@ -21,21 +21,21 @@ L3T3_KEYFRAME = bytes.fromhex(
 )
 """Chrome's AV1 with three spatial and three temporal layers, as published in LiveKit's tests."""
 L3T3_TEMPLATES = """
-0 0 SSSRRRRRR 12   12,11,10
-0 0 SSSSSSSSS -    0,0,0
-0 1 -DS-RR-RR 6    6,5,4
-0 2 --D--R--R 3    3,2,1
-0 2 --D--R--R 3    9,8,7
+0 0 SSSRRRRRR 12  12,11,10
+0 0 SSSSSSSSS -   0,0,0
+0 1 -DS-RR-RR 6   6,5,4
+0 2 --D--R--R 3   3,2,1
+0 2 --D--R--R 3   9,8,7
 1 0 ---SSSRRR 12,1 1,1,1
-1 0 ---SSSSSS 1    1,1,1
-1 1 ----DS-RR 6,1  7,6,5
-1 2 -----D--R 3,1  4,3,2
-1 2 -----D--R 3,1  10,9,8
+1 0 ---SSSSSS 1   1,1,1
+1 1 ----DS-RR 6,1 7,6,5
+1 2 -----D--R 3,1 4,3,2
+1 2 -----D--R 3,1 10,9,8
 2 0 ------SSS 12,1 2,1,1
-2 0 ------SSS 1    2,1,1
-2 1 -------DS 6,1  8,7,6
-2 2 --------D 3,1  5,4,3
-2 2 --------D 3,1  11,10,9
+2 0 ------SSS 1   2,1,1
+2 1 -------DS 6,1 8,7,6
+2 2 --------D 3,1 5,4,3
+2 2 --------D 3,1 11,10,9
 """
 L1T3 = Structure(
     [
@@ -65,12 +65,7 @@ def test_structure_of_chrome() -> None:
     assert structure is not None
     assert structure is reader.structure
     assert descriptor.frame is structure.templates[1]
-    table = "".join(
-        f"{each.spatial} {each.temporal} {letters(each.indications)}"
-        f" {','.join(map(str, each.frame_diffs)) or '-':4} {','.join(map(str, each.chain_diffs))}\n"
-        for each in structure.templates
-    )
-    assert table.strip() == L3T3_TEMPLATES.strip()
+    assert table(reader) == L3T3_TEMPLATES.strip().splitlines()
     assert structure.template_id_offset == 0
     assert structure.chain_count == 3
     assert structure.protected_by == (0, 0, 0, 1, 1, 1, 2, 2, 2)
@@ -141,6 +136,131 @@ def test_other_structures(
     assert structure.template_id_offset == offset
     assert [(each.spatial, each.temporal) for each in structure.templates] == layers
     assert structure.resolutions == tuple(resolutions)
+
+
+CHROMIUM = {
+    "AV1 L3T3 at a size for two layers": (
+        "c10001800514853abfaaa18f04304302a02a006001001b934515e082704608c0c787004321651111543276809f8059813f80b380",
+        """
+        0 0 SSSRRR 8   8,7
+        0 0 SSSSSS -   0,0
+        0 1 -DS-RR 4   4,3
+        0 2 --D--R 2   2,1
+        0 2 --D--R 2   6,5
+        1 0 ---SSS 8,1 1,1
+        1 0 ---SSS 1   1,1
+        1 1 ----DS 4,1 5,4
+        1 2 -----D 2,1 3,2
+        1 2 -----D 2,1 7,6
+        """,
+    ),
+    "AV1 L3T3_KEY": (
+        "c00001800514853aaaa8018004004002a02a0060010015d34514174d144c700874321651118543276809f8059813f80b38",
+        """
+        0 0 SSSSSS -   0,0
+        0 0 SSS--- 8   8,7
+        0 1 -DS--- 4   4,3
+        0 2 --D--- 2   2,1
+        0 2 --D--- 2   6,5
+        1 0 ---SSS 1   1,1
+        1 0 ---SSS 8   1,8
+        1 1 ----DS 4   5,4
+        1 2 -----D 2   3,2
+        1 2 -----D 2   7,6
+        """,
+    ),
+    "AV1 L1T3": (
+        "800001800214eaa860414d1410208427013f00b3",
+        """
+        0 0 SSS    -   0
+        0 0 SSS    4   4
+        0 1 -DS    2   2
+        0 2 --D    1   1
+        0 2 --D    1   3
+        """,
+    ),
+    "AV1 L1T3, later, with new ids": (
+        "85003d80a214eaa860414d141020842701df010d",
+        """
+        0 0 SSS    -   0
+        0 0 SSS    4   4
+        0 1 -DS    2   2
+        0 2 --D    1   1
+        0 2 --D    1   3
+        """,
+    ),
+    "H264 L1T3": (
+        "800001800214eaa860414d1410208426",
+        """
+        0 0 SSS    -   0
+        0 0 SSS    4   4
+        0 1 -DS    2   2
+        0 2 --D    1   1
+        0 2 --D    1   3
+        """,
+    ),
+}
+"""Captured from Debian's Chromium 156, by codec and scalability mode."""
+
+
+def table(reader: DependencyDescriptorReader) -> list[str]:
+    """Templates in the notation above."""
+    assert reader.structure is not None
+    return [
+        f"{each.spatial} {each.temporal} {letters(each.indications):6}"
+        f" {','.join(map(str, each.frame_diffs)) or '-':3} {','.join(map(str, each.chain_diffs))}"
+        for each in reader.structure.templates
+    ]
+
+
+@pytest.mark.parametrize("mode", CHROMIUM)
+def test_structures_of_chromium(mode: str) -> None:
+    element, expected = CHROMIUM[mode]
+    reader = DependencyDescriptorReader()
+    read(reader, bytes.fromhex(element))
+    assert table(reader) == [line.strip() for line in expected.strip().splitlines()]
+
+
+def test_frames_of_chromium_after_it_dropped_some() -> None:
+    """An encoder that leaves out frames says for the next ones what they depend on instead."""
+    reader = DependencyDescriptorReader()
+    read(reader, bytes.fromhex(CHROMIUM["AV1 L3T3 at a size for two layers"][0]))
+    elements = ("8800bf1a6800c0a0", "4800bf1a6800c0a0", "8000c01ac03830", "8500c112c800", "c800da083028")
+    frames = [read(reader, bytes.fromhex(element)) for element in elements]
+    assert [
+        (
+            each.frame_number,
+            each.frame.spatial,
+            each.frame.temporal,
+            each.frame.frame_diffs,
+            each.frame.chain_diffs,
+        )
+        for each in frames
+    ] == [
+        (191, 1, 2, (4, 1), (6, 5)),
+        (191, 1, 2, (4, 1), (6, 5)),
+        (192, 0, 0, (7,), (7, 6)),
+        (193, 1, 0, (7, 1), (1, 1)),
+        (218, 1, 2, (2, 1), (6, 5)),
+    ]
+    assert [letters(each.frame.indications) for each in frames] == [
+        "-----D",
+        "-----D",
+        "SSSRRR",
+        "---SSS",
+        "-----D",
+    ]
+
+
+def test_targets_above_need_the_key_frame_only() -> None:
+    """L3T3_KEY: later frames of the lower layer are not part of the upper layer's targets."""
+    reader = DependencyDescriptorReader()
+    key = read(reader, bytes.fromhex(CHROMIUM["AV1 L3T3_KEY"][0])).layers(True)
+    assert key.targets == key.switches == 0b111111
+    lower = read(reader, bytes.fromhex("c10009")).layers(False)
+    assert (lower.spatial, lower.targets, lower.switches) == (0, 0b000111, 0b000111)
+    upper = read(reader, bytes.fromhex("86000a")).layers(False)
+    assert (upper.spatial, upper.targets, upper.switches) == (1, 0b111000, 0b111000)
 
 
 def test_layers() -> None:
@@ -246,6 +366,18 @@ def test_late_structure_counts_for_its_own_packet() -> None:
     again = read(reader, write(10, 0xFFFE, structure=old))
     assert reader.structure is again.structure
     assert reader.active_targets == 1
+
+
+def test_repeated_structure_changes_nothing() -> None:
+    """Browsers probe by sending old packets again, of which the key frame's are the largest."""
+    reader = DependencyDescriptorReader()
+    key = write(1, 10, structure=L1T3)
+    read(reader, key)
+    read(reader, write(2, 12, active="001"))
+    assert read(reader, key).active_targets == 0b111
+    assert reader.active_targets == 0b001
+    read(reader, write(2, 11, active="011"))
+    assert reader.active_targets == 0b001
 
 
 def test_late_active_targets_are_old() -> None:
