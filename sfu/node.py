@@ -149,6 +149,7 @@ def worker_configurations(settings: Settings, announced: tuple[str, ...]) -> lis
             port=settings.webrtc_udp_port + i,
             tcp_port=settings.webrtc_tcp_port + i if settings.enable_webrtc_tcp else None,
             video_codecs=settings.video_codecs,
+            ice_tcp_limits=settings.ice_tcp_limits,
             require_binary_data_channel=settings.require_binary_data_channel,
         )
         for i in range(settings.worker_count)

@@ -13,6 +13,7 @@ from sfu.signaling.app_settings import AppSettings
 from sfu.signaling.layer_policy import LayerPolicy
 from sfu.signaling.limits import SignalingLimits
 from sfu.signaling.settings import SignalingSettings
+from sfu.worker.limits import IceTcpLimits
 from tests.config.reading import ALONE
 
 ANNOUNCED = ("192.0.2.7", "2001:db8::7")
@@ -114,12 +115,15 @@ def test_workers_get_their_settings(binary: bool) -> None:
         WEBRTC_TCP_PORT="40000",
         SFU_VIDEO_CODECS="VP8",
         SFU_REQUIRE_BINARY_DATA_CHANNEL=str(int(binary)),
+        SFU_LIMIT_ICE_TCP_CONNECTIONS="70",
+        SFU_LIMIT_ICE_TCP_CONNECTIONS_PER_ADDRESS="7",
     )
     configurations = worker_configurations(settings, ANNOUNCED)
     assert [(each.port, each.tcp_port) for each in configurations] == [(30000, 40000), (30001, 40001)]
     for each in configurations:
         assert (each.listen_ip, each.announced, each.video_codecs) == ("192.0.2.3", ANNOUNCED, ("VP8",))
         assert each.require_binary_data_channel is binary
+        assert each.ice_tcp_limits == IceTcpLimits(70, 7)
 
 
 def test_no_tcp() -> None:

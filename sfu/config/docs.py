@@ -130,6 +130,12 @@ honest client. Each is a whole number from 1 up. A rate has two variables: how m
 
 [[limits transport_limits]]
 
+### ICE over TCP
+
+Each holds for one media worker.
+
+[[limits ice_tcp_limits]]
+
 ## trio-sfu romm
 
 RomM's side as a service of its own: tokens and the room registry, in memory or in Redis. See

@@ -16,6 +16,7 @@ from typing import Any, Final
 from sfu.rooms.limits import RoomLimits
 from sfu.signaling.limits import SignalingLimits
 from sfu.signaling.settings import SignalingSettings
+from sfu.worker.limits import IceTcpLimits
 
 PREFIX: Final = "SFU_LIMIT_"
 LARGEST: Final = 1_000_000_000
@@ -61,6 +62,7 @@ LIMITS: Final = {
     for limit in (
         *_limits("room_limits", RoomLimits),
         *_limits("signaling_limits", SignalingLimits),
+        *_limits("ice_tcp_limits", IceTcpLimits),
         *_limits("transport_limits", SignalingSettings, "max_"),  # its other fields are times and the like
     )
 }

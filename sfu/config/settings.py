@@ -27,6 +27,7 @@ from sfu.iceservers import IceServer, ice_servers
 from sfu.rooms.limits import RoomLimits
 from sfu.signaling.limits import SignalingLimits
 from sfu.signaling.settings import SignalingSettings
+from sfu.worker.limits import IceTcpLimits
 
 REGISTRY_REFRESH: Final = (5.0, 25.0)
 """Shortest and longest interval in seconds; RomM forgets a room after 60 s."""
@@ -358,6 +359,7 @@ class Settings(SettingsModel):
     signaling_limits: SignalingLimits = Field(
         default=SignalingLimits(), description="Limits of a socket and of an address."
     )
+    ice_tcp_limits: IceTcpLimits = Field(default=IceTcpLimits(), description="Limits of ICE over TCP.")
     transport_limits: SignalingSettings = Field(
         default=_TRANSPORT, description="Limits of connections; of its fields only those."
     )

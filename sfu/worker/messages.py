@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from sfu.media.events import DataProducerClosed, Fault, ProducerClosed, TransportClosed
+from sfu.worker.limits import IceTcpLimits
 from sfu.worker.port import JsonObject, Kind
 
 MAX_MESSAGE = 4 * 1024 * 1024
@@ -33,6 +34,7 @@ class Configure(Struct, frozen=True, tag=True):
     tcp_port: int | None
     """None: no ICE-TCP; 0 lets the kernel choose."""
     video_codecs: tuple[str, ...]
+    ice_tcp_limits: IceTcpLimits = IceTcpLimits()
     require_binary_data_channel: bool = True
     """Whether text closes a data producer whose protocol is not ``json`` (``signaling.md`` 5.7)."""
 

@@ -198,7 +198,7 @@ class MediaWorker:
                 )
             case GetStats():
                 assert self._udp is not None
-                return core.stats(asdict(self._udp.counters))
+                return core.stats(asdict(self._udp.counters) | self._tcp.counters)
             case _:
                 raise MediaRefused(f"unknown request {type(request).__name__}")
         return None
@@ -224,6 +224,7 @@ class MediaWorker:
             )
         except OrtcError as error:
             return Result(call.id, error=str(error))
+        self._tcp.limits = configure.ice_tcp_limits
         self._tcp_port = tcp_port
         self._candidates = host_candidates(configure.announced, self._udp.port, tcp_port)
         self._core = MediaCore(

@@ -11,11 +11,13 @@ from sfu.config.limits import LARGEST, LIMITS
 from sfu.rooms.limits import RoomLimits
 from sfu.signaling.limits import SignalingLimits
 from sfu.signaling.settings import SignalingSettings
+from sfu.worker.limits import IceTcpLimits
 from tests.config.reading import ALONE, CPUS, alone, problems
 
 
 def test_all_limits_are_there_once() -> None:
-    names = [field.name for owner in (RoomLimits, SignalingLimits) for field in fields(owner)]
+    owners = (RoomLimits, SignalingLimits, IceTcpLimits)
+    names = [field.name for owner in owners for field in fields(owner)]
     names += [field.name for field in fields(SignalingSettings) if field.name.startswith("max_")]
     names.remove("max_payload")  # SFU_MAX_PAYLOAD_BYTES
     assert list(LIMITS) == [f"SFU_LIMIT_{name.upper()}" for name in names]

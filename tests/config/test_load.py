@@ -186,7 +186,7 @@ def test_settings_are_frozen_and_strict() -> None:
 
 
 def test_every_setting_has_a_source_and_a_description() -> None:
-    composed = {"ice_servers", "room_limits", "signaling_limits", "transport_limits"}
+    composed = {"ice_servers", "ice_tcp_limits", "room_limits", "signaling_limits", "transport_limits"}
     for name, field in Settings.model_fields.items():
         assert field.description
         assert (name in SOURCES) != (name in composed)
