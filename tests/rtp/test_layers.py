@@ -162,6 +162,77 @@ def test_layers(codec: VideoCodec, payload: str, expected: Said) -> None:
     assert Said.of(read_layers(codec, bytes.fromhex(payload))) == expected
 
 
+CHROMIUM: list[tuple[VideoCodec, str, list[str]]] = [
+    (
+        VideoCodec.VP8,
+        "L1T3",
+        [
+            "90e0bbb5a7209028009d012a4001b400 3bb5 a7 0 0 KUB",
+            "b0e0bbb6a7a0f12900161c240c2c2c44 3bb6 a7 0 2 PUB",
+            "a0e0bbb6a7a02447a9ab664249f21b8b 3bb6 a7 0 2 PU",
+            "b0e0bbb7a780113a00121c240c2c2c44 3bb7 a7 0 2 PB",
+            "90e0bbb9a740713e000e1c240c2c2c44 3bb9 a7 0 1 PB",
+            "b0e0bbbaa7809131000b1c240c2c2c44 3bba a7 0 2 PB",
+        ],
+    ),
+    (
+        VideoCodec.VP9,
+        "L3T3",
+        [
+            "bad0311010014000b4834983420013f0 5031 -- 0 0 KUB",
+            "b4d03110e780fe451c418e00e3dac157 5031 -- 0 0 UE",
+            "fcd032500287100800027e0166b341c1 5032 -- 0 2 PUBE",
+            "fcd033300487040400027e0167027f01 5033 -- 0 1 PUBE",
+            "fad035100830014000b4028001688701 5035 -- 0 0 PUB",
+            "b9d035138702020004fe02ceb141c120 5035 -- 1 0 DUB",
+            "b1d035138ebfd522e06e59433adac444 5035 -- 1 0 DU",
+            "b5d035131515a5b39e068143e0d1a552 5035 -- 1 0 DUE",
+            "fdd03653028700280004fe02ce33b1c1 5036 -- 1 2 PDUBE",
+        ],
+    ),
+    (
+        VideoCodec.VP9,
+        "L3T3_KEY",
+        [
+            "bac4d71010014000b4834983420013f0 44d7 -- 0 0 KUB",
+            "b9c4d9138702020004fe02ceb2e1c120 44d9 -- 1 0 DUB",
+            "fdc4da52028700200004fe02ce3371c1 44da -- 1 2 PUBE",
+            "f5c4db3204d0e842f8a4eec89a172f98 44db -- 1 1 PUE",
+        ],
+    ),
+]
+"""Beginnings of payloads captured from Debian's Chromium 156, by scalability mode: picture id, TL0PICIDX,
+spatial and temporal layer, and of these letters those that are true: K keyframe, P predicted, D depends_below,
+U switch_up, B starts, E ends.
+
+With VP9's ``L3T3`` and this little bandwidth it begins with one spatial layer and adds the next one later,
+without a key frame: the picture 5035 is predicted in layer 0, and not in layer 1.
+"""
+
+
+@pytest.mark.parametrize(
+    ("codec", "line"),
+    [
+        pytest.param(codec, line, id=f"{codec.name} {mode} {line[:16]}")
+        for codec, mode, lines in CHROMIUM
+        for line in lines
+    ],
+)
+def test_chromium(codec: VideoCodec, line: str) -> None:
+    payload, picture_id, tl0_index, spatial, temporal, flags = line.split()
+    layers = read_layers(codec, bytes.fromhex(payload))
+    assert layers.picture_id == int(picture_id, 16)
+    assert layers.picture_id_bits == 15
+    assert layers.tl0_index == (None if tl0_index == "--" else int(tl0_index, 16))
+    assert (layers.spatial, layers.temporal) == (int(spatial), int(temporal))
+    assert layers.keyframe is ("K" in flags)
+    assert layers.predicted is ("P" in flags)
+    assert layers.depends_below is ("D" in flags)
+    assert layers.switch_up is ("U" in flags)
+    assert layers.starts is ("B" in flags)
+    assert layers.ends is ("E" in flags)
+
+
 @pytest.mark.parametrize("codec", list(VideoCodec))
 def test_an_empty_payload_says_nothing(codec: VideoCodec) -> None:
     """As of packets that are padding only, with which browsers probe."""
