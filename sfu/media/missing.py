@@ -48,11 +48,12 @@ REQUEST_INTERVAL: Final = 0.020
 
 
 class _Missing:
-    __slots__ = ("asked_at", "newer", "retries", "since")
+    __slots__ = ("asked_at", "first_asked_at", "newer", "retries", "since")
 
     def __init__(self, since: float, newer: int) -> None:
         self.since = since
         self.newer = newer
+        self.first_asked_at = 0.0
         self.asked_at = 0.0
         self.retries = 0
 
@@ -74,10 +75,11 @@ class MissingPackets:
         self._retry_interval = 0.0
         self._worth = MIN_WORTH
         self.round_trip = ASSUMED_ROUND_TRIP
+        self._measured = False
         self._tokens = REQUEST_BURST
         self._tokens_at = 0.0
         self.repair_time: float | None = None
-        """Seconds from a request to its answer, of the latest packet that was asked for once only."""
+        """Seconds from the first request for the latest packet to its answer, if it tells the round trip."""
 
     def __len__(self) -> int:
         return len(self._new) + len(self._asked)
@@ -90,6 +92,7 @@ class MissingPackets:
     @round_trip.setter
     def round_trip(self, seconds: float) -> None:
         self._round_trip = seconds
+        self._measured = True
         self._retry_interval = min(seconds * RETRY_MARGIN + RETRY_DELAY, MAX_RETRY_INTERVAL)
         self._worth = min(max(MIN_WORTH, WORTH_RETRIES * self._retry_interval), MAX_WORTH)
 
@@ -130,8 +133,10 @@ class MissingPackets:
             if missing is None:
                 return
             if repaired:
-                if missing.retries == 1:
-                    self.repair_time = now - missing.asked_at
+                # Which of several requests was answered, nobody can tell. But on a path longer than assumed
+                # all are asked for more than once, so before the first measurement an upper bound will do.
+                if missing.retries == 1 or not self._measured:
+                    self.repair_time = now - missing.first_asked_at
                 return
             if now - missing.asked_at > self._round_trip / 2:
                 return  # may well be a repair, from a host without RTX
@@ -194,6 +199,8 @@ class MissingPackets:
 
     def _ask(self, number: int, missing: _Missing, now: float, due: list[int]) -> None:
         self._tokens -= 1
+        if not missing.retries:
+            missing.first_asked_at = now
         missing.retries += 1
         missing.asked_at = now
         self._asked[number] = missing

@@ -6,8 +6,11 @@ from typing import Final
 
 from sfu.rtp.rtcp.ntp import MAX_ROUND_TRIP
 
-GAIN: Final = 1 / 8
-"""Weight of a new sample (RFC 6298 2)."""
+RISE: Final = 1 / 2
+FALL: Final = 1 / 4
+"""Weights of a new sample. There is one a second, not one a packet as in RFC 6298, so they are larger than
+there; and to ask too early wastes a line that is short of room, to ask a little late costs little.
+"""
 REPORT_AGE: Final = 10.0
 """Seconds for which what reports say goes before what repairs suggest."""
 
@@ -40,4 +43,7 @@ class RoundTrip:
             self._take(sample)
 
     def _take(self, sample: float) -> None:
-        self.seconds = sample if self.seconds is None else self.seconds + (sample - self.seconds) * GAIN
+        if self.seconds is None:
+            self.seconds = sample
+        else:
+            self.seconds += (sample - self.seconds) * (RISE if sample > self.seconds else FALL)

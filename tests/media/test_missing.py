@@ -191,6 +191,19 @@ def test_the_round_trip_is_told_by_packets_asked_for_once() -> None:
     assert line.missing.repair_time is None, "the answer to the first or the second request"
 
 
+def test_on_a_path_longer_than_assumed_the_first_answer_tells_as_well() -> None:
+    stream = StreamReceiver(90000, wants_repair=True)
+    stream.on_packet(BASE, 0, 1.0, repaired=False)
+    stream.on_packet(BASE + 2, 0, 1.0, repaired=False)
+    asked = []
+    while (timer := stream.get_timer()) is not None and timer < 1.15:
+        asked += stream.due_nacks(timer)[0]
+    assert len(asked) == 3
+    stream.on_packet(BASE + 1, 0, 1.0 + MIN_REORDER_DELAY + 0.15, repaired=True)
+    assert stream.missing is not None
+    assert stream.missing.repair_time == pytest.approx(0.15)
+
+
 def test_a_burst_of_losses_is_asked_for_in_portions() -> None:
     line = Line(round_trip=0.3)
     line.arrive(0, MAX_GAP + 1)

@@ -19,7 +19,9 @@ def test_it_is_smoothed() -> None:
     round_trip.on_report(0.100, 0.0)
     assert round_trip.seconds == 0.100
     round_trip.on_report(0.900, 1.0)
-    assert round_trip.seconds == pytest.approx(0.200)
+    assert round_trip.seconds == pytest.approx(0.500)
+    round_trip.on_report(0.100, 1.0)
+    assert round_trip.seconds == pytest.approx(0.400)
     for second in range(2, 40):
         round_trip.on_report(0.050, float(second))
     assert round_trip.seconds == pytest.approx(0.050, abs=0.002)
@@ -34,7 +36,7 @@ def test_repairs_count_until_there_are_reports() -> None:
     round_trip.on_repair(0.300, 2.0)
     assert round_trip.seconds == 0.050
     round_trip.on_repair(0.130, 1.1 + REPORT_AGE)
-    assert round_trip.seconds == pytest.approx(0.060)
+    assert round_trip.seconds == pytest.approx(0.090)
 
 
 def test_absurd_repairs_are_ignored() -> None:
