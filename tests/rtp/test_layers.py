@@ -202,8 +202,8 @@ CHROMIUM: list[tuple[VideoCodec, str, list[str]]] = [
     ),
 ]
 """Beginnings of payloads captured from Debian's Chromium 156, by scalability mode: picture id, TL0PICIDX,
-spatial and temporal layer, and of these letters those that are true: K keyframe, P predicted, D depends_below,
-U switch_up, B starts, E ends.
+spatial and temporal layer, and of these letters those that are true: K keyframe, P predicted,
+D depends_below, U switch_up, B starts, E ends.
 
 With VP9's ``L3T3`` and this little bandwidth it begins with one spatial layer and adds the next one later,
 without a key frame: the picture 5035 is predicted in layer 0, and not in layer 1.
