@@ -48,18 +48,19 @@ REQUEST_INTERVAL: Final = 0.020
 
 
 class _Missing:
-    __slots__ = ("asked_at", "first_asked_at", "newer", "retries", "since")
+    __slots__ = ("asked_at", "came", "first_asked_at", "retries", "since")
 
-    def __init__(self, since: float, newer: int) -> None:
+    def __init__(self, since: float, came: int) -> None:
         self.since = since
-        self.newer = newer
+        self.came = came
         self.first_asked_at = 0.0
         self.asked_at = 0.0
         self.retries = 0
 
 
 class MissingPackets:
-    """The holes of one stream, by extended sequence number. Times are seconds on one clock.
+    """The holes of one stream, by extended sequence number. Times are seconds on one clock; ``came`` is
+    how many packets of the stream have come in all, the present one included.
 
     Two queues, each in the order in which it falls due, so that nobody searches: what was never asked for, in
     the order of its numbers, and what was, in the order of the requests.
@@ -68,8 +69,6 @@ class MissingPackets:
     def __init__(self) -> None:
         self._new: dict[int, _Missing] = {}
         self._asked: dict[int, _Missing] = {}
-        self.newer = 0
-        """Packets that came ahead of all others; counted by who owns this."""
         self._reorder_delay = 0.0
         self._reorder_count = 0.0
         self._retry_interval = 0.0
@@ -108,7 +107,7 @@ class MissingPackets:
 
     # ------------------------------------------------------------------- input
 
-    def on_gap(self, highest: int, extended: int, silence: float, now: float) -> bool:
+    def on_gap(self, highest: int, extended: int, silence: float, came: int, now: float) -> bool:
         """A packet left a gap behind ``highest``, the newest before, after ``silence`` seconds without any.
 
         True if so much is missing that only a key frame helps.
@@ -122,10 +121,10 @@ class MissingPackets:
             self.clear()
             return True
         for number in range(highest + 1, extended):
-            self._new[number] = _Missing(now, self.newer)
+            self._new[number] = _Missing(now, came - 1)
         return False
 
-    def on_older(self, extended: int, now: float, *, repaired: bool) -> None:
+    def on_older(self, extended: int, came: int, now: float, *, repaired: bool) -> None:
         """A packet came that is not the newest; ``repaired``: as the answer to a request."""
         missing = self._new.pop(extended, None)
         if missing is None:
@@ -141,7 +140,7 @@ class MissingPackets:
             if now - missing.asked_at > self._round_trip / 2:
                 return  # may well be a repair, from a host without RTX
         self._reorder_delay = max(self._reorder_delay, now - missing.since)
-        self._reorder_count = max(self._reorder_count, self.newer - missing.newer)
+        self._reorder_count = max(self._reorder_count, came - missing.came - 1)
 
     def on_keyframe(self, extended: int) -> None:
         """A decoder starts anew here: nothing older is needed."""
@@ -161,7 +160,7 @@ class MissingPackets:
 
     # ------------------------------------------------------------------ output
 
-    def due(self, now: float) -> tuple[list[int], bool]:
+    def due(self, came: int, now: float) -> tuple[list[int], bool]:
         """Sequence numbers (16 bits) to ask for now, and whether something was given up for good.
 
         Then all that was missing is forgotten: without a key frame none of it can be shown.
@@ -183,10 +182,10 @@ class MissingPackets:
                 break
             del self._asked[number]
             self._ask(number, missing, now, due)
-        delay, behind = self.reorder_delay, self.newer - self.reorder_count
+        delay, before = self.reorder_delay, came - self.reorder_count
         while self._new:
             number, missing = next(iter(self._new.items()))
-            if missing.since + delay > now and missing.newer > behind:
+            if missing.since + delay > now and missing.came > before:
                 break
             if now - missing.since > self._worth:
                 self.clear()
@@ -208,13 +207,13 @@ class MissingPackets:
 
     def get_timer(self) -> float | None:
         """When :meth:`due` has something next, if no packet comes before."""
+        if not self._new and not self._asked:
+            return None
         timers = []
         if self._new:
             timers.append(next(iter(self._new.values())).since + self.reorder_delay)
         if self._asked:
             timers.append(next(iter(self._asked.values())).asked_at + self._retry_interval)
-        if not timers:
-            return None
         if self._tokens >= 1:
             return min(timers)
         return max(min(timers), self._tokens_at + REQUEST_INTERVAL)

@@ -48,13 +48,12 @@ class StreamReceiver:
         if self._base is None:
             self._base = self.highest = extended
         elif extended > self.highest:
-            if missing is not None:
-                if extended > self.highest + 1:
-                    lost_track = missing.on_gap(self.highest, extended, now - self._arrival, now)
-                missing.newer += 1
+            if missing is not None and extended > self.highest + 1:
+                silence = now - self._arrival
+                lost_track = missing.on_gap(self.highest, extended, silence, self.received, now)
             self.highest = extended
         elif missing is not None:
-            missing.on_older(extended, now, repaired=repaired)
+            missing.on_older(extended, self.received, now, repaired=repaired)
         self._arrival = now
         if repaired:
             self.repaired += 1
@@ -77,7 +76,7 @@ class StreamReceiver:
 
     def due_nacks(self, now: float) -> tuple[list[int], bool]:
         """Sequence numbers (16 bits) to ask for now, and whether something was given up for good."""
-        return self.missing.due(now) if self.missing is not None else ([], False)
+        return self.missing.due(self.received, now) if self.missing is not None else ([], False)
 
     def get_timer(self) -> float | None:
         """When the next request is due."""

@@ -35,7 +35,21 @@ def transport_feedback(draw: st.DrawFn) -> bytes:
     return b"\x8f\xcd" + ((16 + len(tail)) // 4).to_bytes(2, "big") + fixed + tail
 
 
-@given(st.one_of(raw, framed(), transport_feedback()))
+@st.composite
+def extended_report(draw: st.DrawFn) -> bytes:
+    """Blocks of any lengths, most of the types that are read, in a packet that may end too early."""
+    body = bytes(4)
+    for _ in range(draw(st.integers(0, 5))):
+        words = draw(st.integers(0, 8))
+        block_type = draw(st.sampled_from([4, 5, 4, 5, draw(st.integers(0, 255))]))
+        body += bytes((block_type, draw(st.integers(0, 255)), 0, words)) + draw(
+            st.binary(min_size=4 * words, max_size=4 * words)
+        )
+    body = body[: len(body) - 4 * draw(st.integers(0, 2))]
+    return b"\x80\xcf" + (len(body) // 4).to_bytes(2, "big") + body
+
+
+@given(st.one_of(raw, framed(), transport_feedback(), extended_report()))
 def test_parse(data: bytes) -> None:
     try:
         packets = parse_compound_untrusted(data)
