@@ -6,7 +6,7 @@ tails, where a burst is cut into runs for segmentation, which packets are padded
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from struct import Struct
@@ -14,7 +14,15 @@ from typing import Final
 
 from sfu.media.egress import MAX_SEGMENTED_BYTES, MAX_SEGMENTS, Egress, Priority
 from sfu.media.switching import altered, is_altered
-from sfu.media.table import ConsumerEntry, ForwardingGroup, MediaPacket, Segment, Shape
+from sfu.media.table import (
+    MAX_SENT,
+    ConsumerEntry,
+    ForwardingGroup,
+    MediaPacket,
+    Segment,
+    Shape,
+    TransportEntry,
+)
 from sfu.rtp.packet import build_padding
 
 MAX_WIRE_PACKET: Final = 1200
@@ -24,6 +32,8 @@ MAX_PADDING: Final = 32
 MAX_PADDING_SHARE: Final = 50
 """Padding is added when it is at most one part in this many of the drain."""
 MAX_TAG: Final = 16
+PROBE_REACH: Final = 8
+"""Of a consumer's latest packets, how many a probe repeats."""
 
 _HEADER = Struct("!BBHII")
 
@@ -51,6 +61,8 @@ class EngineCounters:
     forwarded: int = 0
     """Sent to consumers, one for each."""
     retransmitted: int = 0
+    probes: int = 0
+    """Packets repeated only to see what a line carries."""
     foreign: int = 0
     """Not STUN, from an address that ICE has not validated."""
     stun_limited: int = 0
@@ -123,6 +135,7 @@ class Fanout:
         if len(prepared) > 1 and priority is Priority.VIDEO:
             self._pad(prepared, lengths)
         runs = _runs(lengths)
+        sizes: list[int] = []
         counters = self._counters
         egress = self._egress
         sequence_head = bytes((shape.transport_sequence_id << 4 | 1,)) if numbered else b""
@@ -135,13 +148,16 @@ class Fanout:
                 continue
             assert consumer.first is not None
             if oldest < consumer.first:
-                self._send_late(consumer, priority, prepared)
+                self._send_late(consumer, priority, prepared, now)
                 continue
             seal = sender.seal
             ssrc = consumer.ssrc
             offset = consumer.sequence_offset
             mid = consumer.mid + sequence_head
             buffers: list[bytes] = []
+            if entry.sent is not None and numbered:
+                sizes = sizes or [length + MAX_TAG for length in lengths]
+                _record(entry, entry.next_transport_sequence, sizes, now)
             for layout, first, second, number, timestamp, lead, tail, payload in prepared:
                 index = number + offset
                 if numbered:
@@ -173,7 +189,9 @@ class Fanout:
             consumer.octets += octets
             counters.forwarded += len(prepared)
 
-    def _send_late(self, consumer: ConsumerEntry, priority: Priority, prepared: list[Prepared]) -> None:
+    def _send_late(
+        self, consumer: ConsumerEntry, priority: Priority, prepared: list[Prepared], now: float
+    ) -> None:
         """Send to a consumer that started after the oldest packet of this burst: that one is not for it."""
         first = consumer.first
         assert first is not None
@@ -186,6 +204,9 @@ class Fanout:
             index = number + consumer.sequence_offset
             header = _HEADER.pack(begin, second, index & 0xFFFF, timestamp, consumer.ssrc) + lead
             if lead:
+                if entry.sent is not None and consumer.shape.transport_sequence_id:
+                    size = len(header) + len(payload) + MAX_TAG
+                    _record(entry, entry.next_transport_sequence, (size,), now)
                 header += self._own_elements(consumer) + tail
             body = entry.sender.seal(header, payload, consumer.ssrc, index)
             self._egress.append(Egress(entry.address, [header, body], priority))
@@ -239,45 +260,68 @@ class Fanout:
         not those that were never sent, or are no longer kept. A number that came to stand for a packet of a
         layer that the consumer does not get is filled with an empty one.
         """
-        entry = consumer.transport
-        if (
-            consumer.repair_ssrc is None
-            or consumer.first is None
-            or entry.sender is None
-            or entry.address is None
-        ):
+        if consumer.first is None:
             return 0
         sent = 0
         highest = consumer.highest_index
         for sequence_number in lost:
-            index = highest - ((highest - sequence_number) & 0xFFFF)
-            segment = _segment(consumer, index)
-            if segment is None:
-                continue
-            group = segment.group
-            cache = group.stream.cache
-            if cache is None:
-                continue
-            number = group.compactor.extended(index - segment.sequence_offset)
-            packet = cache.get(number, now)
-            if packet is None:
-                continue
-            repair_type = consumer.repair_types.get(packet.payload_type)
-            if repair_type is None:
-                continue
-            payload, timestamp, marker = altered(group, segment.shape, packet)
-            if not group.wants(packet.layers):
-                payload = b""
-            second = repair_type | (0x80 if marker else 0)
-            header = self._repair_header(consumer, packet, second, timestamp, now)
-            payload = (index & 0xFFFF).to_bytes(2, "big") + payload
-            body = entry.sender.seal(header, payload, consumer.repair_ssrc, consumer.repair_index)
-            consumer.repair_index += 1
-            self._egress.append(Egress(entry.address, [header, body], Priority.VIDEO))
-            sent += 1
+            if self._repeat(consumer, highest - ((highest - sequence_number) & 0xFFFF), now):
+                sent += 1
         consumer.retransmitted += sent
         self._counters.retransmitted += sent
         return sent
+
+    def probe(self, consumer: ConsumerEntry, size: int, now: float, cluster: int) -> int:
+        """Send at least ``size`` bytes more than there is to send: the latest packets once more, over RTX.
+
+        Returns how many packets that were; 0 if there are none to repeat.
+        """
+        if consumer.first is None:
+            return 0
+        sent = 0
+        while size > 0:
+            before = sent
+            for back in range(PROBE_REACH):
+                sealed = self._repeat(consumer, consumer.highest_index - back, now, cluster)
+                if sealed:
+                    sent += 1
+                    size -= sealed
+                if size <= 0:
+                    break
+            if sent == before:
+                break
+        self._counters.probes += sent
+        return sent
+
+    def _repeat(self, consumer: ConsumerEntry, index: int, now: float, cluster: int = 0) -> int:
+        """Send one packet again over RTX. Returns its bytes on the wire, 0 if it cannot be sent."""
+        entry = consumer.transport
+        sender = entry.sender
+        segment = _segment(consumer, index)
+        if consumer.repair_ssrc is None or sender is None or entry.address is None or segment is None:
+            return 0
+        group = segment.group
+        cache = group.stream.cache
+        if cache is None:
+            return 0
+        packet = cache.get(group.compactor.extended(index - segment.sequence_offset), now)
+        repair_type = None if packet is None else consumer.repair_types.get(packet.payload_type)
+        if packet is None or repair_type is None:
+            return 0
+        payload, timestamp, marker = altered(group, segment.shape, packet)
+        if not group.wants(packet.layers):
+            payload = b""
+        second = repair_type | (0x80 if marker else 0)
+        number = entry.next_transport_sequence
+        header = self._repair_header(consumer, packet, second, timestamp, now)
+        payload = (index & 0xFFFF).to_bytes(2, "big") + payload
+        body = sender.seal(header, payload, consumer.repair_ssrc, consumer.repair_index)
+        consumer.repair_index += 1
+        self._egress.append(Egress(entry.address, [header, body], Priority.VIDEO))
+        size = len(header) + len(body)
+        if entry.sent is not None and entry.next_transport_sequence != number:
+            _record(entry, number, (size,), now, cluster)
+        return size
 
     def _repair_header(
         self, consumer: ConsumerEntry, packet: MediaPacket, second: int, timestamp: int, now: float
@@ -315,6 +359,13 @@ class Fanout:
 
 Prepared = tuple[Callable[..., bytes], int, int, int, int, bytes, bytes, bytes]
 """Header layout, first and second byte, group number, timestamp, extension head and tail, payload."""
+
+
+def _record(entry: TransportEntry, first: int, sizes: Sequence[int], now: float, cluster: int = 0) -> None:
+    """Note what goes out, for the estimator of the line."""
+    assert entry.sent is not None
+    if len(entry.sent) < MAX_SENT:
+        entry.sent.append((first, sizes, now, cluster))
 
 
 def _segment(consumer: ConsumerEntry, index: int) -> Segment | None:

@@ -16,8 +16,9 @@ sealed twice: see :attr:`ConsumerEntry.sequence_offset` and :attr:`ConsumerEntry
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from sfu.ice.address import Address
 from sfu.media.egress import Priority
@@ -32,6 +33,8 @@ CACHE_AGE: Final = 3.0
 """Seconds after which a packet is not worth repeating."""
 MAX_STREAMS: Final = 64
 """Producer streams of one transport."""
+MAX_SENT: Final = 4096
+"""Runs of packets that wait to be looked at by the estimator of a line."""
 MAX_SEGMENTS: Final = 4
 """Changes of group that a consumer's repairs reach back over."""
 MAX_SPATIAL: Final = 8
@@ -39,6 +42,11 @@ MAX_TEMPORAL: Final = 8
 """Layers that a stream may have (VP9 and the dependency descriptor count in three bits)."""
 MAX_REMEMBERED_DROPS: Final = 256
 """Packets left out of a group that it can still number around."""
+
+
+SentRun: TypeAlias = tuple[int, Sequence[int], float, int]
+"""Packets of one drain: transport-wide number of the first, bytes of each on the wire, when, and the probe
+that they are, or 0."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +61,8 @@ class TransportEntry:
     sender: SrtpSender | None = None
     next_transport_sequence: int = 1
     """Transport-wide sequence number of the next packet that carries one; 16 bits of it go on the wire."""
+    sent: list[SentRun] | None = None
+    """What went out since it was last looked at, oldest first; None unless the line is estimated."""
     streams: dict[int, ProducerStream] = field(default_factory=dict)
     """By SSRC."""
     repairs: dict[int, ProducerStream] = field(default_factory=dict)
