@@ -23,6 +23,7 @@ from sfu.media.egress import Egress, Priority
 from sfu.media.engine import Digest, PythonEngine, Upward
 from sfu.media.errors import MediaRefused
 from sfu.media.events import CoreEvent, DataProducerClosed, Fault, TransportClosed
+from sfu.media.line import ViewerLine
 from sfu.media.objects import DataProducer, RoutedTransport
 from sfu.media.parameters import (
     DtlsParameters,
@@ -206,6 +207,7 @@ class MediaCore:
         consumer = router.consume(
             transport, consumer_id, producer_id, rtp_capabilities, ignore_dtx=ignore_dtx
         )
+        self._choose(transport, now)
         router.start(consumer, now)
         transport.rtcp.expect_media(now)
         self._stir(transport)
@@ -391,6 +393,9 @@ class MediaCore:
 
     def _receive_rtcp(self, transport: RoutedTransport, packet: bytes, now: float) -> None:
         requests = transport.rtcp.receive_untrusted(packet, transport, now)
+        if transport.line is not None:
+            transport.line.receive(requests, transport.rtcp.round_trip, now)
+            self._send_probe(transport, now)
         for ssrc, lost in requests.nacks:
             consumer = transport.consumers_by_ssrc.get(ssrc)
             if consumer is not None and consumer.entry is not None:
@@ -537,6 +542,9 @@ class MediaCore:
             transport.timer = None
             try:
                 transport.wire.handle_timer(now)
+                if transport.line is not None:
+                    transport.line.handle_timer(now)
+                    self._send_probe(transport, now)
                 self._react(transport, now)
             except Exception as error:  # noqa: BLE001 - see _fault
                 self._fault(transport, error, now)
@@ -558,17 +566,45 @@ class MediaCore:
     def _look(self, monitor: LayerMonitor, now: float) -> None:
         """See what layers a producer sends now, and let its consumers have the best."""
         producer = monitor.producer
-        router = self._routers[producer.transport.router_id]
         self._watch(monitor, monitor.look(now))
-        if monitor.rungs:
-            for consumer in producer.consumers.values():
-                router.select(consumer, monitor.best(consumer.transport.available), now)
-            self._stir(producer.transport)
+        for transport in {id(c.transport): c.transport for c in producer.consumers.values()}.values():
+            self._choose(transport, now)
+
+    def _choose(self, transport: RoutedTransport, now: float) -> None:
+        """Let the video consumers of a transport have the best that its line carries."""
+        offers = {c.id: c.producer.rungs for c in transport.consumers.values() if c.producer.rungs}
+        if transport.line is None:
+            if all(len(rungs) < 2 for rungs in offers.values()):
+                return
+            transport.line = ViewerLine(transport.wire.entry, now)
+        router = self._routers[transport.router_id]
+        for consumer_id, rung in transport.line.choose(offers, now).items():
+            consumer = transport.consumers[consumer_id]
+            router.select(consumer, rung, now)
+            self._stir(consumer.producer.transport)
+        self._send_probe(transport, now)
+
+    def _send_probe(self, transport: RoutedTransport, now: float) -> None:
+        """Send what is due of a probe of the line."""
+        line = transport.line
+        due = None if line is None else line.next_probe(now)
+        if line is None or due is None:
+            return
+        octets, cluster = due
+        packets = 0
+        for consumer in transport.consumers.values():
+            if consumer.entry is not None and consumer.producer.kind == "video":
+                packets = self.engine.probe(consumer.entry, octets, now, cluster)
+                if packets:
+                    break
+        line.probe_sent(packets, octets)
+        self._stir(transport)
 
     def _schedule(self, transport: RoutedTransport) -> None:
         """Put a transport's deadline into the heap if it is another than the one that is there."""
         ours, media = transport.wire.get_timer(), transport.rtcp.get_timer(transport)
-        deadline = ours if media is None else media if ours is None else min(ours, media)
+        line = None if transport.line is None else transport.line.get_timer()
+        deadline = min((t for t in (ours, media, line) if t is not None), default=None)
         if deadline is None:
             transport.timer = None
         elif transport.timer is None or deadline < transport.timer:

@@ -389,6 +389,10 @@ class PythonEngine:
         """Repeat packets that a consumer misses: see :meth:`sfu.media.fanout.Fanout.retransmit`."""
         return self._fanout.retransmit(consumer, lost, now)
 
+    def probe(self, consumer: ConsumerEntry, size: int, now: float, cluster: int) -> int:
+        """Send more than there is to send: see :meth:`sfu.media.fanout.Fanout.probe`."""
+        return self._fanout.probe(consumer, size, now, cluster)
+
     def egress(self) -> list[Egress]:
         """What is to be sent, audio before video; the engine keeps nothing of it."""
         return self._fanout.egress()

@@ -155,9 +155,11 @@ class Fanout:
             offset = consumer.sequence_offset
             mid = consumer.mid + sequence_head
             buffers: list[bytes] = []
-            if entry.sent is not None and numbered:
+            if entry.sent is not None:
                 sizes = sizes or [length + MAX_TAG for length in lengths]
                 _record(entry, entry.next_transport_sequence, sizes, now)
+                if not numbered:
+                    entry.next_transport_sequence += len(sizes)
             for layout, first, second, number, timestamp, lead, tail, payload in prepared:
                 index = number + offset
                 if numbered:

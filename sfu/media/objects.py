@@ -6,7 +6,7 @@ They are records; what happens to them is in :mod:`sfu.media.router`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sfu.media.ortc import RtpMapping
 from sfu.media.parameters import Kind, RtpParameters, SctpStreamParameters
@@ -15,6 +15,9 @@ from sfu.media.rtcp_session import RtcpSession, SenderTime
 from sfu.media.stats import StreamStats, TransportStats
 from sfu.media.table import ConsumerEntry, ProducerStream
 from sfu.media.transport import Transport
+
+if TYPE_CHECKING:
+    from sfu.media.line import ViewerLine
 
 MAX_PRODUCERS: Final = 32
 """Producers, and as many data producers, of one transport."""
@@ -52,6 +55,21 @@ class ReceivedStream:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """Something of a producer that a consumer can be given."""
+
+    stream: ReceivedStream
+    size: int
+    """Place of the stream among those of the producer, 0 for the one with the smallest picture."""
+    spatial: int
+    """Highest spatial layer that is part of it; :data:`MAX_SPATIAL` for all."""
+    temporal: int
+    """Highest temporal layer that is part of it; :data:`MAX_TEMPORAL` for all."""
+    bitrate: int
+    """Bits of payload per second, as measured lately."""
+
+
 @dataclass(slots=True, eq=False)
 class Producer:
     """A track that a peer sends (W3C RTCRtpSender seen from the other end; mediasoup's Producer)."""
@@ -64,6 +82,8 @@ class Producer:
     consumable: RtpParameters
     streams: list[ReceivedStream] = field(default_factory=list)
     """In the order of its encodings as far as they are known: the lowest layer first."""
+    rungs: list[Rung] = field(default_factory=list)
+    """What its consumers can be given, lowest first; empty while nothing has been seen."""
     consumers: dict[str, Consumer] = field(default_factory=dict)
 
 
@@ -131,8 +151,8 @@ class RoutedTransport:
     next_mid: int = 0
     next_stream_id: int = 0
     """Where the search for a free SCTP stream goes on."""
-    available: int | None = None
-    """Bits per second that its line carries for pictures; None while that is not known."""
+    line: ViewerLine | None = None
+    """What it carries, once there is something to choose."""
     messages_received: int = 0
     """On its data channels."""
     timer: float | None = None

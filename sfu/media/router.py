@@ -27,6 +27,7 @@ from sfu.media.objects import (
     Producer,
     ReceivedStream,
     RoutedTransport,
+    Rung,
 )
 from sfu.media.ortc import (
     can_consume,
@@ -47,7 +48,7 @@ from sfu.media.parameters import (
     to_json,
 )
 from sfu.media.reception import StreamReceiver
-from sfu.media.selection import Rung, by_size
+from sfu.media.selection import by_size
 from sfu.media.switching import needs_keyframe
 from sfu.media.table import (
     MAX_STREAMS,

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from sfu.media.objects import Producer, ReceivedStream
+from sfu.media.objects import Producer, ReceivedStream, Rung
 from sfu.media.table import MAX_SPATIAL, MAX_TEMPORAL
 
 TICK: Final = 0.1
@@ -23,19 +22,6 @@ SILENCE: Final = 0.4
 """Seconds by which a layer may be behind the others of its producer before it counts as stopped."""
 WINDOW: Final = 10
 """Looks over which a bitrate is measured."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rung:
-    """Something that a consumer can be given."""
-
-    stream: ReceivedStream
-    spatial: int
-    """Highest spatial layer that is part of it; :data:`MAX_SPATIAL` for all."""
-    temporal: int
-    """Highest temporal layer that is part of it; :data:`MAX_TEMPORAL` for all."""
-    bitrate: int
-    """Bits of payload per second, as measured lately."""
 
 
 class _StreamLayers:
@@ -67,36 +53,27 @@ class LayerMonitor:
 
     def __init__(self, producer: Producer) -> None:
         self.producer = producer
-        self.rungs: list[Rung] = []
-        """Lowest first. Empty while nothing has been seen."""
         self._streams: dict[int, _StreamLayers] = {}
 
     def look(self, now: float) -> float:
-        """Measure. Returns when to look again."""
+        """Measure, and set the rungs of the producer. Returns when to look again."""
         streams = by_size(self.producer)
         for stream in streams:
             seen = self._streams.setdefault(stream.entry.ssrc, _StreamLayers())
             seen.look(stream.entry.layer_octets, now)
         newest = max((max(self._streams[s.entry.ssrc].moved) for s in streams), default=float("-inf"))
         rungs: list[Rung] = []
-        for stream in streams:
-            rungs += self._rungs_of(stream, newest - SILENCE)
+        for size, stream in enumerate(streams):
+            rungs += self._rungs_of(size, stream, newest - SILENCE)
         # Fewer pictures are for those who cannot have the smallest size at the full rate.
         smallest = (rungs[0].stream, rungs[0].spatial) if rungs else None
-        self.rungs = [r for r in rungs if r.temporal >= MAX_TEMPORAL or (r.stream, r.spatial) == smallest]
-        layered = len(self.producer.mapping.encodings) > 1 or len(self.rungs) > 1
+        self.producer.rungs = [
+            r for r in rungs if r.temporal >= MAX_TEMPORAL or (r.stream, r.spatial) == smallest
+        ]
+        layered = len(self.producer.mapping.encodings) > 1 or len(self.producer.rungs) > 1
         return now + (TICK if layered else IDLE_TICK)
 
-    def best(self, available: int | None) -> Rung:
-        """The highest rung within so many bits per second; the lowest if none is, so that there is a picture.
-
-        Not to be called without rungs.
-        """
-        if available is None:
-            return self.rungs[-1]
-        return next((r for r in reversed(self.rungs) if r.bitrate <= available), self.rungs[0])
-
-    def _rungs_of(self, stream: ReceivedStream, since: float) -> list[Rung]:
+    def _rungs_of(self, size: int, stream: ReceivedStream, since: float) -> list[Rung]:
         """Those of one stream: each spatial layer that is sent, the lowest with fewer temporal layers too."""
         seen = self._streams[stream.entry.ssrc]
         active = [
@@ -116,6 +93,7 @@ class LayerMonitor:
                 rungs.append(
                     Rung(
                         stream,
+                        size,
                         MAX_SPATIAL if all_spatial else spatial,
                         MAX_TEMPORAL if all_temporal else temporal,
                         seen.bitrate(included),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from struct import pack, unpack_from
 
 import pytest
 
+from sfu.media.bwe import MAX_BITRATE, Probe, SendSideEstimator
+from sfu.media.objects import Rung
 from sfu.media.router import Router
-from sfu.media.selection import SILENCE, LayerMonitor
+from sfu.media.selection import SILENCE
 from sfu.media.table import MAX_TEMPORAL
 from sfu.rtp.packet import RtpPacket, build_header, sequence_distance
 from sfu.rtp.rtcp import PictureLossIndication, build_compound, build_nacks, parse_compound_untrusted
@@ -16,6 +19,31 @@ from tests.support.layered import FRAME, Seen, Vp8Layer, simulcast_parameters, v
 from tests.support.world import VIDEO_SSRC, World, received
 
 SMALL, LARGE = 777, 778
+
+
+class ToldEstimator(SendSideEstimator):
+    """Estimates what it is told: what is tested here is what follows from that."""
+
+    def __init__(self, bitrate: int) -> None:
+        super().__init__(0.0)
+        self._told = bitrate
+
+    @property
+    def bitrate(self) -> int:
+        return self._told
+
+    def get_timer(self) -> float | None:
+        return None
+
+    def next_probe(self, now: float) -> Probe | None:
+        return None
+
+
+def carry(world: World, viewer_id: str, bitrate: int) -> None:
+    """Let the estimate of a viewer's line be this from now on."""
+    line = world.core._transports[viewer_id].line
+    assert line is not None
+    line.estimator = ToldEstimator(bitrate)
 
 
 class Simulcast:
@@ -68,15 +96,15 @@ class Simulcast:
         """Let the viewer's line carry this and not more."""
         [fits] = [
             i
-            for i, rung in enumerate(self.monitor.rungs)
+            for i, rung in enumerate(self.rungs)
             if rung.stream.entry.ssrc == size and rung.temporal == temporal
         ]
-        low, high = self.monitor.rungs[fits : fits + 2]
-        self.world.core._transports[self.viewer_id].available = (low.bitrate + high.bitrate) // 2
+        low, high = self.rungs[fits : fits + 2]
+        carry(self.world, self.viewer_id, (low.bitrate + high.bitrate) // 2)
 
     @property
-    def monitor(self) -> LayerMonitor:
-        return self.world.core._look_at[0][2]
+    def rungs(self) -> list[Rung]:
+        return self.router.producers["video"].rungs
 
 
 def assert_seamless(packets: Sequence[Seen], *, tolerance: int = 0) -> None:
@@ -162,7 +190,7 @@ def test_fewer_temporal_layers_leave_no_gap_in_any_number() -> None:
     stage.select(SMALL, 0)
     stage.play(30)
     stage.select(SMALL, 1)
-    stage.play(30)
+    stage.play(120)
     packets = stage.seen()
     assert {p.temporal for p in packets[-20:]} == {0, 1}
     only_lowest = [p for p in packets if p.ssrc == SMALL and 70 <= p.number < 88]
@@ -207,7 +235,7 @@ class Svc:
                         starts=place == 0,
                         ends=place == 1,
                         key=key,
-                        body=bytes((self.number & 0xFF, spatial, temporal)) + bytes(200 + 600 * spatial),
+                        body=pack("!HBB", self.number, spatial, temporal) + bytes(200 + 600 * spatial),
                     )
                     header = build_header(
                         payload_type=98,
@@ -223,14 +251,13 @@ class Svc:
 
     def carry(self, rung: int) -> None:
         """Let the viewer's line carry this rung and not the next."""
-        rungs = self.world.core._look_at[0][2].rungs
-        low, high = rungs[rung : rung + 2]
-        self.world.core._transports[self.viewer_id].available = (low.bitrate + high.bitrate) // 2
+        low, high = self.world.core._routers["room"].producers["video"].rungs[rung : rung + 2]
+        carry(self.world, self.viewer_id, (low.bitrate + high.bitrate) // 2)
 
     def seen(self) -> list[tuple[RtpPacket, int, int, int]]:
         """(packet, picture number, spatial layer, temporal layer)."""
         packets = received(self.viewer, self.ssrc)
-        return [(p, *p.payload[5:8]) for p in packets]
+        return [(p, *unpack_from("!HBB", p.payload, 5)) for p in packets]
 
 
 def assert_pictures_end(packets: Sequence[tuple[RtpPacket, int, int, int]]) -> None:
@@ -246,17 +273,17 @@ def test_fewer_spatial_and_temporal_layers_of_one_stream() -> None:
     stage.carry(0)
     stage.play(20)
     stage.carry(2)
-    stage.play(20)
+    stage.play(140)
     low = stage.seen()
-    stage.world.core._transports[stage.viewer_id].available = None
-    stage.play(20)
+    carry(stage.world, stage.viewer_id, MAX_BITRATE)
+    stage.play(140)
     packets = stage.seen()
     assert_pictures_end(packets)
     assert {(s, t) for _, n, s, t in packets if n < 40} == {(s, t) for s in (0, 1) for t in (0, 1, 2)}
     assert {(s, t) for _, n, s, t in low if 46 <= n < 60} == {(0, 0)}
-    assert {(s, t) for _, n, s, t in low if n >= 68} == {(0, 0), (0, 1), (0, 2)}
-    assert {s for _, n, s, _ in packets if n >= 90} == {0, 1}
-    first_high = next(p for p, n, s, _ in packets if n >= 80 and s == 1)
+    assert {(s, t) for _, n, s, t in low if n >= 180} == {(0, 0), (0, 1), (0, 2)}
+    assert {s for _, n, s, _ in packets[-20:]} == {0, 1}
+    first_high = next(p for p, n, s, _ in packets[len(low) :] if s == 1)
     assert not first_high.payload[0] & 0x40, "the higher size begins with a key picture"
 
 
