@@ -17,7 +17,6 @@ from sfu.media.parameters import (
     MAX_WORD,
     OrtcError,
 )
-from sfu.media.rtcp_session import MAX_ARRIVALS, RtcpSession
 from sfu.media.transport import MAX_FINGERPRINTS
 from sfu.worker.messages import Result, encode
 from tests.support.world import World, video_parameters, viewer_capabilities
@@ -79,13 +78,6 @@ def test_fingerprints() -> None:
     world.core.connect_transport(
         transport_id, {**parameters, "fingerprints": parameters["fingerprints"] * MAX_FINGERPRINTS}, world.now
     )
-
-
-def test_arrivals_between_two_feedbacks() -> None:
-    session = RtcpSession(lambda count: b"\x01" * count, 0.0)
-    for number in range(MAX_ARRIVALS + 100):
-        session.record_arrival(number & 0xFFFF, 0.0)
-    assert len(session._arrivals) == MAX_ARRIVALS
 
 
 @pytest.mark.parametrize(
