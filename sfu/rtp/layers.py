@@ -175,17 +175,16 @@ def rewrite_vp8(payload: bytes, layers: PacketLayers, picture_id: int, tl0_index
     are cut to them, so the length stays. KEYIDX, which WebRTC does not use, stays too.
     """
     bits = layers.picture_id_bits
+    fields = size = 0
     if bits == 15:
-        fields = bytes((0x80 | picture_id >> 8 & 0x7F, picture_id & 0xFF))
+        fields, size = 0x8000 | picture_id & 0x7FFF, 2
     elif bits:
-        fields = bytes((picture_id & 0x7F,))
-    else:
-        fields = b""
+        fields, size = picture_id & 0x7F, 1
     if layers.tl0_index is not None:
-        fields += bytes((tl0_index & 0xFF,))
-    if not fields:
+        fields, size = fields << 8 | tl0_index & 0xFF, size + 1
+    if not size:
         return payload
-    return b"".join((payload[:2], fields, payload[2 + len(fields) :]))
+    return payload[:2] + fields.to_bytes(size, "big") + payload[2 + size :]
 
 
 # --- VP9, RFC 9628 4.2 ----------------------------------------------------------------------------
