@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from sfu.rtp.dependency_descriptor import (
     MAX_TEMPORAL,
     DependencyDescriptor,
     DependencyDescriptorReader,
+    DependencyStructure,
 )
 from tests.support.dependency_descriptor import Structure, Template, letters, write
 
@@ -134,3 +136,62 @@ def test_round_trip(structure: Structure, number: int, start: bool, end: bool, d
     assert letters(each.frame.indications) == own.get("indications", letters(template.indications))
     assert each.frame.frame_diffs == tuple(own.get("frame_diffs", template.frame_diffs))
     assert each.frame.chain_diffs == tuple(own.get("chain_diffs", template.chain_diffs))
+
+
+L3T3 = (
+    "c1017280081485214eafffaaaa863cf0430c10c302afc0aaa0063c00430010c002a000a80006000040001d954926e082b04a0941b820"
+    "ac1282503157f974000ca864330e222222eca8655304224230eca877530077004200ef008601df010d"
+)
+MODES = [
+    L3T3,
+    "c10001800514853abfaaa18f04304302a02a006001001b934515e082704608c0c787004321651111543276809f8059813f80b380",
+    "c00001800514853aaaa8018004004002a02a0060010015d34514174d144c700874321651118543276809f8059813f80b38",
+    "800001800214eaa860414d1410208426",
+]
+"""Structures of Chrome's with three temporal layers: L3T3, L2T3, L2T3_KEY, L1T3."""
+
+
+def template_of(structure: DependencyStructure, spatial: int, picture: int) -> int:
+    """The id that an encoder gives a layer's frame in a picture, which are counted from the key frame on."""
+    temporal = (0, 2, 1, 2)[picture % 4]
+    layers = structure.max_spatial + 1
+    of_layer = [
+        index
+        for index, each in enumerate(structure.templates)
+        if (each.spatial, each.temporal) == (spatial, temporal)
+        and (temporal or (max(each.frame_diffs, default=0) < layers) is (picture == 0))
+    ]
+    return of_layer[picture % 4 == 3] + structure.template_id_offset
+
+
+@pytest.mark.parametrize("mode", MODES)
+@given(data=st.data())
+def test_all_that_is_forwarded_is_decodable(mode: str, data: st.DataObject) -> None:
+    """A viewer that changes targets where the descriptors say it may, and is given no other frames."""
+    reader = DependencyDescriptorReader()
+    reader.read_untrusted(bytes.fromhex(mode))
+    structure = reader.structure
+    assert structure is not None
+    layers = structure.max_spatial + 1
+    pictures = data.draw(st.lists(st.integers(1, 12), min_size=1, max_size=4))  # from key frame to key frame
+    targets = st.integers(0, len(structure.target_layers) - 1)
+    current: int | None = None
+    forwarded: set[int] = set()
+    number = 0
+    for count in pictures:
+        for picture in range(count):
+            wanted = data.draw(targets)
+            for spatial in range(layers):
+                number += 1
+                template_id = template_of(structure, spatial, picture)
+                descriptor = reader.read_untrusted(write(template_id, number))
+                assert descriptor is not None
+                said = descriptor.layers(False)
+                part_of_both = current is None or said.targets >> current & 1
+                if current != wanted and part_of_both and said.switches >> wanted & 1:
+                    current = wanted
+                if current is not None and said.targets >> current & 1:
+                    assert {number - diff for diff in descriptor.frame.frame_diffs} <= forwarded
+                    forwarded.add(number)
+            if picture == 0:  # every target can be taken up at a key frame
+                assert current == wanted
