@@ -208,6 +208,8 @@ for (const { way, strict = false, media } of WAYS) {
       await shows(player, "n-fps", 20, 75);
       await shows(player, "n-bitrate", 0.01, 10);
       await shows(player, "n-rtt", 0, 100);
+      await shows(player, "n-loss", 0, 5);
+      await shows(player, "n-freezes", 0, 10);
       await shows(host, "n-fps", 20, 75);
       await shows(host, "n-delay", 0, 250);
       await shows(spectator, "n-fps", 20, 75);
@@ -300,7 +302,7 @@ for (const { way, strict = false, media } of WAYS) {
     });
 
     test("a player whose network drops is back by itself", async () => {
-      await spectator.page.evaluate(() => window.trioSfu.session.media.restartIce());
+      await spectator.page.evaluate(() => window.trioSfu.session.networkChanged());
       await spectator.page.waitForFunction(() => window.trioSfu.session.media.state === "connected");
       await spectator.context.setOffline(true);
       await spectator.page.evaluate(() => window.dispatchEvent(new Event("offline")));

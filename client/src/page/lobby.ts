@@ -3,9 +3,16 @@
 import type { RoomSummary } from "../netplay/index.js";
 import { button, byId, make, say, setting } from "./dom.js";
 
+export interface RoomForm {
+  readonly name: string;
+  readonly seats: number;
+  readonly password: string;
+  readonly simulcast: boolean;
+}
+
 export interface LobbyActions {
   join(room: RoomSummary, spectator: boolean): void;
-  open(room: { name: string; seats: number; password: string }): void;
+  open(room: RoomForm): void;
 }
 
 export class Lobby {
@@ -96,6 +103,7 @@ export class Lobby {
       name,
       seats: Number(byId("room-seats", HTMLSelectElement).value),
       password: byId("room-password", HTMLInputElement).value,
+      simulcast: byId("room-simulcast", HTMLInputElement).checked,
     });
   }
 }

@@ -8,7 +8,7 @@ import { Controls } from "./controls.js";
 import { byId, say, setting } from "./dom.js";
 import { Guest } from "./guest.js";
 import { HostGame } from "./host.js";
-import { Lobby, askPassword } from "./lobby.js";
+import { Lobby, type RoomForm, askPassword } from "./lobby.js";
 import { explain, notify } from "./notices.js";
 import { type Role, Stage } from "./stage.js";
 import { Viewer } from "./viewer.js";
@@ -57,6 +57,7 @@ class Page {
   #members = 0;
   #hasPicture = false;
   #stillFor = 0;
+  #connectionType = (navigator as { connection?: { type?: string } }).connection?.type;
   game: HostGame | null = null;
   session: NetplaySession | null = null;
 
@@ -67,6 +68,11 @@ class Page {
     });
     byId("rename", HTMLButtonElement).addEventListener("click", () => void this.#rename());
     document.addEventListener("visibilitychange", () => this.#visibility());
+    window.addEventListener("online", () => this.session?.networkChanged());
+    // From Wi-Fi to a phone's network, say. Not every browser tells.
+    (navigator as { connection?: EventTarget }).connection?.addEventListener("change", () =>
+      this.#connectionChanged(),
+    );
     window.addEventListener("pagehide", () => void this.session?.close());
     const name = setting.read("name");
     byId("name", HTMLInputElement).value = name ?? "";
@@ -173,7 +179,7 @@ class Page {
 
   // -- rooms -----------------------------------------------------------------------------------------------------
 
-  async #open({ name, seats, password }: { name: string; seats: number; password: string }): Promise<void> {
+  async #open({ name, seats, password, simulcast }: RoomForm): Promise<void> {
     const session = this.session;
     if (session === null) return;
     this.#lobby.busy = true;
@@ -189,7 +195,7 @@ class Page {
         game: GAME,
         video: game.video,
         audio: game.sound.track,
-        videoOptions: VIDEO,
+        videoOptions: simulcast ? { ...VIDEO, simulcast: 2 } : VIDEO,
       });
       game.start();
       this.#enter("host");
@@ -300,6 +306,14 @@ class Page {
     else if (!this.#hasPicture) this.#stage.veil("Waiting for the picture…");
     else if (this.#stillFor >= STILL_SAMPLES) this.#stage.veil(STILL);
     else this.#stage.veil("");
+  }
+
+  #connectionChanged(): void {
+    const { type } = (navigator as { connection?: { type?: string } }).connection ?? {};
+    // It also "changes" when the browser has measured it anew, which is no reason to do anything.
+    if (type === undefined || type === this.#connectionType) return;
+    this.#connectionType = type;
+    this.session?.networkChanged();
   }
 
   #show(view: View): void {

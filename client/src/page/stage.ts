@@ -89,12 +89,14 @@ export class Stage {
     show("n-bitrate", stats === null ? null : (stats.bitrate / 1e6).toFixed(2));
     show("n-rtt", rounded(stats?.roundTrip ?? null));
     show("n-delay", rounded(delay));
+    show("n-loss", stats === null ? null : stats.loss.toFixed(1));
+    show("n-freezes", stats === null ? null : stats.freezes);
+    byId("n-freezes-tile", HTMLElement).hidden = host; // nothing is played there
     const more: string[] = [];
     if (stats !== null && stats.width > 0) more.push(`${stats.width} × ${stats.height}`);
     if (stats?.codec) more.push(stats.codec);
     if (stats?.protocol) more.push(stats.protocol.toUpperCase());
     if (stats !== null && stats.buffered !== null) more.push(`buffered ${Math.round(stats.buffered)} ms`);
-    if (stats !== null && stats.loss >= 0.05) more.push(`${stats.loss.toFixed(1)} % lost`);
     say(byId("n-more", HTMLElement), more.join(" · "));
   }
 
