@@ -59,7 +59,7 @@ class DataRelay:
             if target.wire.state is not TransportState.CONNECTED:
                 continue
             try:
-                superseded = target.wire.sctp.send(
+                superseded = target.wire.send_data(
                     consumer.stream_id,
                     ppid,
                     data,

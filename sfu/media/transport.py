@@ -121,6 +121,7 @@ class Transport:
         self._started = False
         self._events: deque[TransportEvent] = deque()
         self._give_up_at: float | None = None
+        self._disconnected_by = ""
 
     @property
     def state(self) -> TransportState:
@@ -183,7 +184,7 @@ class Transport:
                 return  # counted by the agent
         elif self.dtls is not None and self.ice.is_validated(address):
             self.dtls.receive_datagram_untrusted(data, now)
-        self._pump(now)
+        self._pump(now, address)
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
         """STUN answers to whom they are due, DTLS to the selected tuple."""
@@ -214,7 +215,7 @@ class Transport:
         if self._state is TransportState.CONNECTED:
             self.sctp.handle_timer(now)
         if self._give_up_at is not None and now >= self._give_up_at:
-            self.close(now, "ice disconnected for too long")
+            self.close(now, f"ice disconnected for too long: {self._disconnected_by}")
         self._pump(now)
 
     def next_event(self) -> TransportEvent | None:
@@ -235,9 +236,12 @@ class Transport:
         ordered: bool = True,
         max_retransmits: int | None = None,
         max_lifetime: float | None = None,
-    ) -> None:
-        """Send one message on a stream (RFC 8831 6.6). Raises :class:`sfu.sctp.errors.SendRefused`."""
-        self.sctp.send(
+    ) -> int:
+        """Send one message on a stream (RFC 8831 6.6). Raises :class:`sfu.sctp.errors.SendRefused`.
+
+        Returns how many older messages were dropped to make room for it.
+        """
+        return self.sctp.send(
             stream_id,
             ppid,
             data,
@@ -260,8 +264,11 @@ class Transport:
 
     # -------------------------------------------------------------------- pump
 
-    def _pump(self, now: float) -> None:
-        """Carry events and datagrams between the machines until nothing moves."""
+    def _pump(self, now: float, source: Address | None = None) -> None:
+        """Carry events and datagrams between the machines until nothing moves.
+
+        ``source`` is where the datagram came from that is being handled.
+        """
         if self._state is TransportState.CLOSED:
             return
         self._pump_ice(now)
@@ -271,6 +278,9 @@ class Transport:
         while (event := dtls.next_event()) is not None:
             match event:
                 case ApplicationData(data=data):
+                    if source is not None and source != self.ice.selected:
+                        self.ice.follow(source)
+                        self._pump_ice(now)
                     try:
                         self.sctp.receive_datagram_untrusted(data, now)
                     except SctpError:
@@ -306,8 +316,9 @@ class Transport:
                     self._events.append(TupleLost(address))
                 case CredentialsRetired(username_fragment=ufrag):
                     self._events.append(UfragRetired(ufrag))
-                case StateChanged(state=state):
+                case StateChanged(state=state, reason=trigger):
                     if state is IceState.DISCONNECTED:
+                        self._disconnected_by = trigger.value
                         self.entry.address = None
                         self._give_up_at = now + DISCONNECTED_TIMEOUT
                     else:
