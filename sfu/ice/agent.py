@@ -3,7 +3,8 @@
 The agent proves nothing by itself: a peer that knows the password shows, by an authenticated check, at which
 addresses it is. These addresses are the *tuples*. Anything else of a transport (DTLS, SRTP) is to be accepted
 only from a tuple, and is sent to the *selected* one: the tuple nominated last, or before any nomination the
-first one.
+first one. A peer whose NAT gave it another address may not know, and so nominates nothing: it is followed to
+where it sends from.
 
 Who cannot authenticate gets silence, never an error: RFC 8489 9.1.3 would answer 400 and 401 to strangers,
 which tells them that somebody is there and lets them aim the answers at others. To an honest peer a check
@@ -203,6 +204,19 @@ class IceAgent:
             # (RFC 8445 11): unauthenticated, hence without effect.
             refused.response += 1
 
+    def follow(self, addr: Address) -> None:
+        """Select the tuple ``addr``, from which packets come that only the peer can have made.
+
+        That is DTLS or SRTP that could be opened. Not if the selected one was checked later, or is of newer
+        credentials: then these are late packets of a path that the peer has left.
+        """
+        entry = self._tuples.get(addr)
+        if entry is None or self._selected is None or addr == self._selected:
+            return
+        selected = self._tuples[self._selected]
+        if (entry.generation, entry.last_heard) > (selected.generation, selected.last_heard):
+            self._move(addr)
+
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:  # noqa: ARG002 - the common face
         """Return the answers that wait, each with its destination, and forget them."""
         outbox, self._outbox = self._outbox, []
@@ -307,7 +321,7 @@ class IceAgent:
             self._answer(message, addr, password, _ROLE_CONFLICT)
         elif self._refresh(addr, generation.number, now):
             self._answer(message, addr, password)
-            self._update_selection(message, addr, generation.number)
+            self._update_selection(message, addr, generation.number, now)
         else:
             refused.tuple_limit += 1
 
@@ -337,7 +351,7 @@ class IceAgent:
         entry = self._tuples[addr]
         return entry.generation, entry.last_heard
 
-    def _update_selection(self, message: StunMessage, addr: Address, generation: int) -> None:
+    def _update_selection(self, message: StunMessage, addr: Address, generation: int, now: float) -> None:
         restarted = generation > self._active_generation
         if restarted:
             self._active_generation = generation
@@ -351,6 +365,13 @@ class IceAgent:
         elif restarted:
             self._select(addr)
             self._transition(Trigger.RESTARTED)
+        elif now - self._tuples[self._selected].last_heard >= TUPLE_PROTECTION:
+            self._move(addr)
+
+    def _move(self, addr: Address) -> None:
+        self._highest_nomination = 0
+        self._select(addr)
+        self._transition(Trigger.MOVED)
 
     def _nominates(self, message: StunMessage) -> bool:
         """Whether a check makes its tuple the selected one.

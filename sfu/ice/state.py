@@ -5,7 +5,7 @@ and by their absence.
 
 - ``NEW``: no check came yet. There is no time limit here; who made the agent has one.
 - ``CONNECTED``: there are validated tuples, and one of them is used, but the peer has not nominated it: it
-  has not nominated any yet, the nominated one went away, or the peer restarted ICE.
+  has not nominated any yet, the nominated one went away, the peer moved, or it restarted ICE.
 - ``COMPLETED``: the tuple in use is the one that the peer nominated last.
 - ``DISCONNECTED``: there were validated tuples and the last one went away. Not the end: any later check leads
   back.
@@ -39,6 +39,8 @@ class Trigger(enum.Enum):
     NOMINATED = "the peer nominated a path"
     RESTARTED = "the peer restarted ICE"
     """The first check with new credentials came while a tuple was selected, and did not nominate."""
+    MOVED = "the peer uses another path"
+    """... than the one in use, without having nominated it: it sends from there, or is heard there alone."""
     FELL_BACK = "the path in use went away, another one is used"
     CONSENT_EXPIRED = "no check arrived within the consent timeout"
     """... so that the last tuple was dropped."""
@@ -57,6 +59,7 @@ TRANSITIONS: Final[dict[IceState, dict[Trigger, IceState]]] = {
     _S.CONNECTED: {
         _T.NOMINATED: _S.COMPLETED,
         _T.RESTARTED: _S.CONNECTED,
+        _T.MOVED: _S.CONNECTED,
         _T.FELL_BACK: _S.CONNECTED,
         _T.CONSENT_EXPIRED: _S.DISCONNECTED,
         _T.CONNECTION_LOST: _S.DISCONNECTED,
@@ -65,6 +68,7 @@ TRANSITIONS: Final[dict[IceState, dict[Trigger, IceState]]] = {
     _S.COMPLETED: {
         _T.NOMINATED: _S.COMPLETED,
         _T.RESTARTED: _S.CONNECTED,
+        _T.MOVED: _S.CONNECTED,
         _T.FELL_BACK: _S.CONNECTED,
         _T.CONSENT_EXPIRED: _S.DISCONNECTED,
         _T.CONNECTION_LOST: _S.DISCONNECTED,

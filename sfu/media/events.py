@@ -12,7 +12,7 @@ class TransportClosed(Struct, frozen=True, tag=True):
 
     transport_id: str
     reason: str
-    """For logs: ``dtls closed: ...``, ``dtls failed: ...``, ``ice disconnected for too long``."""
+    """For logs: ``dtls closed: ...``, ``dtls failed: ...``, ``ice disconnected for too long: ...``."""
 
 
 class ProducerClosed(Struct, frozen=True, tag=True):

@@ -337,6 +337,54 @@ class TestNomination:
         assert state_of(agent) is IceState.COMPLETED
 
 
+class TestMoving:
+    """A peer whose NAT gave it another address does not nominate again."""
+
+    def test_its_packets_show_where_it_is(self, agent: IceAgent) -> None:
+        send(agent, udp(0), 1.0, nomination=7)
+        send(agent, udp(1), 3.5)
+        assert agent.selected == udp(0), "a check alone may be for a spare path"
+        drain(agent)
+        agent.follow(udp(1))
+        assert drain(agent) == [TupleSelected(udp(1)), StateChanged(IceState.CONNECTED, Trigger.MOVED)]
+        agent.follow(udp(1))
+        assert drain(agent) == []
+        send(agent, udp(0), 4.0, nomination=1)
+        assert (agent.selected, state_of(agent)) == (udp(0), IceState.COMPLETED), "a nomination still decides"
+
+    def test_late_packets_of_the_path_it_left_do_not(self, agent: IceAgent) -> None:
+        send(agent, udp(0), 1.0, use_candidate=True)
+        send(agent, udp(1), 3.5, use_candidate=True)
+        agent.follow(udp(0))
+        assert agent.selected == udp(1)
+        send(agent, udp(0), 3.5)
+        agent.follow(udp(0))
+        assert agent.selected == udp(1)
+
+    def test_nor_do_those_from_before_a_restart(self, agent: IceAgent) -> None:
+        old = agent.credentials
+        send(agent, udp(0), 1.0, use_candidate=True)
+        agent.restart(2.0)
+        exchange(agent, check(old), udp(2), 2.4, old.password)
+        send(agent, udp(1), 2.2)
+        agent.follow(udp(2))
+        assert agent.selected == udp(1)
+
+    def test_strangers_are_not_followed(self, agent: IceAgent) -> None:
+        agent.follow(udp(5))
+        send(agent, udp(0), 1.0)
+        agent.follow(udp(5))
+        assert agent.selected == udp(0)
+
+    def test_a_check_elsewhere_while_the_selected_is_silent(self, agent: IceAgent) -> None:
+        send(agent, udp(0), 1.0, use_candidate=True)
+        send(agent, udp(1), 1.0 + TUPLE_PROTECTION - 0.001)
+        assert agent.selected == udp(0)
+        drain(agent)
+        send(agent, udp(1), 1.0 + TUPLE_PROTECTION)
+        assert drain(agent) == [TupleSelected(udp(1)), StateChanged(IceState.CONNECTED, Trigger.MOVED)]
+
+
 class TestTupleLimit:
     def fill(self, agent: IceAgent, now: float) -> None:
         for number in range(MAX_TUPLES):
@@ -356,7 +404,8 @@ class TestTupleLimit:
 
     def test_the_longest_silent_gives_way(self, agent: IceAgent) -> None:
         self.fill(agent, 1.0)
-        send(agent, udp(1), 5.0)
+        for number in (0, 1):
+            send(agent, udp(number), 5.0)
         now = 1.02 + TUPLE_PROTECTION
         assert send(agent, udp(8), now - 0.001) is None
         assert is_success(send(agent, udp(8), now + 0.001))
@@ -373,11 +422,11 @@ class TestTupleLimit:
         assert is_success(send(agent, udp(MAX_TUPLES), TUPLE_PROTECTION))
 
     def test_the_selected_never_gives_way(self, agent: IceAgent) -> None:
+        """Though it be silent for longest."""
         self.fill(agent, 1.0)
-        for number in range(8, 8 + 3 * MAX_TUPLES):
-            send(agent, udp(number), 20.0 + number / 100)
-        assert agent.selected == udp(0)
+        send(agent, udp(8), 20.0)
         assert agent.is_validated(udp(0))
+        assert not agent.is_validated(udp(1))
         assert len(agent.tuples) == MAX_TUPLES
 
     def test_a_replayed_nomination_cannot_push_out_the_living_path(self, agent: IceAgent) -> None:
@@ -469,8 +518,8 @@ class TestConsent:
 
     def test_silent_selected_tuple_falls_back_to_the_best_heard(self, agent: IceAgent) -> None:
         send(agent, udp(0), 0.0, use_candidate=True)
-        send(agent, udp(1), 11.0)
-        send(agent, udp(2), 10.0)
+        send(agent, udp(1), 7.0)
+        send(agent, udp(2), 6.0)
         drain(agent)
         agent.handle_timer(30.0)
         assert drain(agent) == [
