@@ -142,8 +142,10 @@ class SendSideEstimator:
 
     def get_timer(self) -> float | None:
         """When :meth:`handle_timer` and :meth:`next_probe` should be called, if nothing else happens."""
-        timers = [t for t in (self._prober.get_timer(self._rate.bitrate), self._silence()) if t is not None]
-        return min(timers, default=None)
+        if self._answered_at is None:
+            return None
+        timers = (self._prober.get_timer(self._rate.bitrate), self._silence())
+        return min((timer for timer in timers if timer is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
         """Give up probes that nobody answers, and lower the estimate where feedback stays away."""
@@ -162,6 +164,8 @@ class SendSideEstimator:
 
     def next_probe(self, now: float) -> Probe | None:
         """The padding that is to be sent now, if any. Ask after feedback, reports, timers and requests."""
+        if self._answered_at is None:
+            return None  # how to probe depends on how the viewer answers
         if self._coarse:
             self._measure_sending(now)
         sending = self._sending if self._coarse else self._arrived.sent_bitrate

@@ -107,6 +107,8 @@ class SentPackets:
         half = SEQUENCE_MODULUS // 2
         expected = self._reported + 1
         base = expected + (feedback.base_sequence - expected + half) % SEQUENCE_MODULUS - half
+        if base >= self._next:
+            return Report(arrivals, 0, self._reported)
         end = min(base + feedback.status_count, self._next)
         self._take_apart(end)
         sent, lost = self._sent, self._lost
