@@ -248,8 +248,9 @@ class RtcpSession:
             if missing.repair_time is not None:
                 self._round_trip.on_repair(missing.repair_time, now)
                 missing.repair_time = None
-            if self.round_trip is not None and self.round_trip != missing.round_trip:
-                missing.round_trip = self.round_trip
+            round_trip = self._round_trip.seconds
+            if round_trip is not None and round_trip != missing.round_trip:
+                missing.round_trip = round_trip
         due, given_up = stream.receiver.due_nacks(now)
         if due:
             packets += build_nacks(self.ssrc, stream.entry.ssrc, due)

@@ -25,11 +25,11 @@ class StreamStats(Struct, frozen=True):
     lost: int
     """Packets that never came, not even repaired."""
     fraction_lost: float
-    """Of the packets of the last report interval (a second), 0 to 1."""
+    """What the line lost of the packets of the last report interval (a second), repaired or not: 0 to 1."""
     jitter: float
     """Interarrival jitter in seconds (RFC 3550 6.4.1)."""
     score: int
-    """10: everything came in the last report interval; 0: nothing did."""
+    """10: everything came in the last report interval, if only as repairs; 0: nothing did."""
 
 
 class TransportStats(Struct, frozen=True):
