@@ -25,14 +25,17 @@ import {
 import { startRelay } from "./relay.mjs";
 
 const SCENARIOS = JSON.parse(await readFile(`${ROOT}tests/scenarios.json`, "utf8"));
-/** How long to look, in milliseconds: unimpaired, until an impairment has its full effect, and impaired. */
+/** How long to look, in milliseconds. */
 const PLAIN = 1_500;
-const SETTLE = 800;
 const IMPAIRED = 3_000;
+/** Seconds until an impairment has its full effect. */
+const SETTLE = 0.8;
 /** A pause between frames that is longer than this is a freeze, in milliseconds. */
 const FREEZE = 500;
 /** The picture goes on once it did so for this long. */
 const STEADY = 1_000;
+/** Most bits a second of the host's two sizes, the smaller well below what a narrow line carries. */
+const SIZES = [1_500_000, 250_000];
 const INPUT_INTERVAL = 1_000 / 60;
 
 const cleanup = new Cleanup();
@@ -121,35 +124,37 @@ async function recovery(viewer, began, ended, patience) {
   return (await until(`${viewer.name} sees the picture go on`, lastFreeze, patience + STEADY, 100)).after;
 }
 
-const percentile = (ages, share) =>
-  ages.toSorted((a, b) => a - b)[Math.min(Math.floor(ages.length * share), ages.length - 1)];
+/** A percentile of the ages of inputs, in milliseconds. */
+function ageAt(inputs, share) {
+  const ages = inputs.map(([made, came]) => came - made).sort((a, b) => a - b);
+  return ages[Math.min(Math.floor(ages.length * share), ages.length - 1)];
+}
 
-/** Inputs both ways between player and host for a while; the ages with which they came, by receiver. */
-async function inputs(player, host, milliseconds) {
+/** Inputs both ways between player and host for a while: when each was made and came, by receiver. */
+async function exchange(player, host, milliseconds) {
   const receivers = { host, player };
   await Promise.all([player, host].map((each) => each.run("expectInputs")));
   const [byPlayer, byHost] = await Promise.all(
     [player, host].map((each) => each.run("sendInputs", milliseconds)),
   );
-  const ages = {};
+  const inputs = {};
   for (const [name, count] of Object.entries({ host: byPlayer, player: byHost }))
-    ages[name] = await until(
+    inputs[name] = await until(
       `all inputs reach the ${name}`,
       async () => {
-        const got = await receivers[name].run("inputAges");
+        const got = await receivers[name].run("inputTimes");
         return got.length >= count ? got : null;
       },
       5_000,
     );
-  return ages;
+  return inputs;
 }
 
-const times = (ages) =>
-  `p50 ${percentile(ages, 0.5).toFixed(0)} ms, p99 ${percentile(ages, 0.99).toFixed(0)} ms`;
+const ages = (inputs) => `p50 ${ageAt(inputs, 0.5).toFixed(0)} ms, p99 ${ageAt(inputs, 0.99).toFixed(0)} ms`;
 
 /** Hold one scenario: `impaired` is whose line it is, `viewer` who looks. */
 async function hold(scenario, { impaired, viewer, host, player }) {
-  const { up, down, holds, rebind } = scenario;
+  const { up, down, holds, rebind, settle = SETTLE } = scenario;
   const what = `${scenario.leg}: ${scenario.name}`;
   const because = async () =>
     `\nhost ${JSON.stringify(await host.run("pictureStats"))}` +
@@ -160,19 +165,32 @@ async function hold(scenario, { impaired, viewer, host, player }) {
   };
   try {
     if (holds.input !== undefined) {
-      const plain = await inputs(player, host, PLAIN);
+      const plain = await exchange(player, host, PLAIN);
       await impaired.leg.impair({ up, down });
-      const bad = await inputs(player, host, 2 * IMPAIRED);
-      say(`${what}: to the player, where we send: ${times(bad.player)} (unimpaired ${times(plain.player)})`);
+      const bad = await exchange(player, host, 2 * IMPAIRED);
+      say(`${what}: to the player, where we send: ${ages(bad.player)} (unimpaired ${ages(plain.player)})`);
       say(
-        `${what}: to the host, where the browser sends: ${times(bad.host)} (unimpaired ${times(plain.host)})`,
+        `${what}: to the host, where the browser sends: ${ages(bad.host)} (unimpaired ${ages(plain.host)})`,
       );
       const { roundTrips, intervals } = holds.input;
       const allowed = roundTrips * (up.delay + down.delay) * 1_000 + intervals * INPUT_INTERVAL;
       // What a busy machine adds shows unimpaired, too.
-      const limit = allowed + percentile(plain.player, 0.99);
-      const p99 = percentile(bad.player, 0.99);
+      const limit = allowed + ageAt(plain.player, 0.99);
+      const p99 = ageAt(bad.player, 0.99);
       assert.ok(p99 <= limit, `p99 of an input's age is ${p99} ms, more than ${limit}`);
+      return;
+    }
+    if (holds.inputRecovery !== undefined) {
+      const ended = (await impaired.leg.impair({ up, down })) + up.outages[0][1] * 1_000;
+      const got = await exchange(player, host, ended - Date.now() + PLAIN);
+      const after = (side) =>
+        Math.min(...side.filter(([made]) => made >= ended).map(([, came]) => came)) - ended;
+      say(
+        `${what}: an input reaches the player ${after(got.player).toFixed(0)} ms after its end, ` +
+          `the host, where the browser sends, ${after(got.host).toFixed(0)} ms`,
+      );
+      const limit = stretched(holds.inputRecovery * 1_000);
+      assert.ok(after(got.player) <= limit, `${after(got.player)} ms, more than ${limit}`);
       return;
     }
     const plain = await look(host, viewer, PLAIN);
@@ -195,7 +213,7 @@ async function hold(scenario, { impaired, viewer, host, player }) {
     }
     if (holds.frames !== undefined) {
       await impaired.leg.impair({ up, down });
-      await sleep(SETTLE);
+      await sleep(settle * 1_000);
       const bad = await look(host, viewer, IMPAIRED);
       say(`${what}: ${looked(bad)} (unimpaired ${looked(plain)})`);
       const wanted = holds.frames * Math.min(plain.share, 1);
@@ -243,13 +261,13 @@ describe("several sizes, of the line of", { concurrency: false }, () => {
       const room = "Two sizes";
       const [host, viewer, other] = await Promise.all(["Host", "Narrow", "Wide"].map((name) => user(name)));
       try {
-        await host.run("host", room, { simulcast: true });
+        await host.run("host", room, { simulcast: SIZES });
         await Promise.all([viewer, other].map((each) => each.run("join", room, { spectator: true })));
         await Promise.all([viewer, other].map(decoding));
         const isTop = async (each) => (await most(each, "frameWidth")) === (await most(host, "frameWidth"));
         const isWide = () => isTop(viewer);
         await until("the viewer gets the top layer", isWide, 8_000, 200);
-        const beside = look(host, other, PLAIN + SETTLE + IMPAIRED);
+        const beside = look(host, other, PLAIN + scenario.settle * 1_000 + IMPAIRED);
         await hold(scenario, { host, viewer, impaired: viewer });
         assert.ok(await isTop(other), "the other lost the top layer");
         assert.ok((await beside).pause <= stretched(FREEZE), `the other's picture paused`);

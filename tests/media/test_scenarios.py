@@ -13,9 +13,9 @@ from tests.support.scenarios import (
     Inputs,
     Picture,
     Scenario,
+    age_at,
     impair,
     load_scenarios,
-    percentile,
 )
 from tests.support.world import World
 
@@ -34,7 +34,13 @@ def holding(*what: str) -> pytest.MarkDecorator:
     """The scenarios that promise one of these."""
     wanted = [s for s in SCENARIOS if any(w in s.holds for w in what)]
     assert wanted
-    return pytest.mark.parametrize("scenario", [pytest.param(s, id=f"{s.leg}: {s.name}") for s in wanted])
+    return pytest.mark.parametrize(
+        "scenario", [pytest.param(s, id=f"{s.leg}: {s.name}", marks=pending(s)) for s in wanted]
+    )
+
+
+def pending(scenario: Scenario) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.xfail(reason=scenario.pending)] if scenario.pending else []
 
 
 def impaired(picture: Picture, scenario: Scenario) -> Peer:
@@ -78,11 +84,24 @@ def test_the_picture_comes_back(scenario: Scenario, seed: int) -> None:
 def test_inputs_stay_young(scenario: Scenario, seed: int) -> None:
     world = World(seed, UNIMPAIRED)
     inputs = Inputs(world)
-    for ages in inputs.exchange(PLAIN):
-        assert percentile(ages, 0.99) < 2 * UNIMPAIRED.delay + 2 * TICK
+    for got in inputs.exchange(PLAIN):
+        assert age_at(got, 0.99) < 2 * UNIMPAIRED.delay + 2 * TICK
     impair(world, scenario, inputs.player_send, inputs.player_receive)
     to_player, to_host = inputs.exchange(20.0)
     bound = scenario.holds["input"]
     limit = bound["roundTrips"] * scenario.round_trip + bound["intervals"] / INPUT_RATE
-    assert percentile(to_player, 0.99) <= limit + TICK
-    assert percentile(to_host, 0.99) <= limit + TICK  # the player's end is our own here, too
+    assert age_at(to_player, 0.99) <= limit + TICK
+    assert age_at(to_host, 0.99) <= limit + TICK  # the player's end is our own here, too
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@holding("inputRecovery")
+def test_inputs_come_back(scenario: Scenario, seed: int) -> None:
+    world = World(seed, UNIMPAIRED)
+    inputs = Inputs(world)
+    inputs.exchange(PLAIN)
+    impair(world, scenario, inputs.player_send, inputs.player_receive)
+    ended = world.now + scenario.up.outages[0][1]
+    for got in inputs.exchange(IMPAIRED):
+        assert max(i.age for i in got) > 1, "nothing happened"
+        assert min(i.came for i in got if i.made >= ended) - ended <= scenario.holds["inputRecovery"]

@@ -56,9 +56,12 @@ class Scenario:
     - ``freeze``: longest pause between frames, in seconds
     - ``recovery``: seconds from the end of an outage, or from a change of address, to a steady picture
     - ``input``: age of inputs at the 99th percentile, in round trips and sending intervals
+    - ``inputRecovery``: seconds from the end of an outage until an input that was made after it arrives
     - ``climb``: seconds to the top layer once the line is good again
     """
     protocol: str = "udp"
+    settle: float = 0.8
+    """Seconds until the impairment has its full effect, where it is a browser's."""
     rebind: float | None = None
     """Seconds after which a NAT gives the user another address."""
     layers: bool = False
@@ -271,6 +274,18 @@ class Picture:
         return Seen(began, self.world.now, self.host.drawn - drawn, self.viewer.shown[shown:])
 
 
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One that arrived."""
+
+    made: float
+    came: float
+
+    @property
+    def age(self) -> float:
+        return self.came - self.made
+
+
 class Inputs:
     """A player and a host who send each other inputs, each with a transport per way, as browsers do."""
 
@@ -286,14 +301,14 @@ class Inputs:
         world.core.consume_data(host_receive, "to the host", "inputs")
         world.core.consume_data(player_receive, "to the player", "state")
 
-    def exchange(self, seconds: float) -> tuple[list[float], list[float]]:
-        """Send both ways for a while: ages, in seconds, of what the player got and of what the host got."""
-        ages: tuple[list[float], list[float]] = ([], [])
+    def exchange(self, seconds: float) -> tuple[list[Input], list[Input]]:
+        """Send both ways for a while, until all is there: what the player got, and what the host got."""
+        inputs: tuple[list[Input], list[Input]] = ([], [])
         receivers = (self.player_receive, self.host_receive)
         count = round(seconds * INPUT_RATE)
         per_input = round(1 / TICK / INPUT_RATE)
         ticks = 0
-        while min(map(len, ages)) < count:
+        while min(map(len, inputs)) < count:
             if ticks % per_input == 0 and ticks < count * per_input:
                 for sender in (self.player_send, self.host_send):
                     data = pack("!d", self.world.now).ljust(INPUT_SIZE, b"\0")
@@ -301,10 +316,10 @@ class Inputs:
             ticks += 1
             assert ticks < (seconds + 10) / TICK, "an input never arrived"
             self.world.run(TICK)
-            for receiver, got in zip(receivers, ages, strict=True):
-                got += [self.world.now - unpack("!d", m.data[:8])[0] for m in receiver.messages]
+            for receiver, got in zip(receivers, inputs, strict=True):
+                got += [Input(unpack("!d", m.data[:8])[0], self.world.now) for m in receiver.messages]
                 receiver.messages.clear()
-        return ages
+        return inputs
 
 
 def impair(world: World, scenario: Scenario, *peers: Peer) -> None:
@@ -314,8 +329,10 @@ def impair(world: World, scenario: Scenario, *peers: Peer) -> None:
         world.network.impair(SERVER, peer.address, scenario.down)
 
 
-def percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(int(len(values) * share), len(values) - 1)]
+def age_at(inputs: list[Input], share: float) -> float:
+    """A percentile of their ages, in seconds."""
+    ages = sorted(i.age for i in inputs)
+    return ages[min(int(len(ages) * share), len(ages) - 1)]
 
 
 def _rtcp(peer: Peer) -> list[RtcpPacket]:

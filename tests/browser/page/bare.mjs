@@ -32,7 +32,7 @@ class Bare {
   #asked = [];
   #options = {};
   #frame = 0;
-  #inputAges = null;
+  #inputTimes = null;
   #frameTimes = null;
 
   // -- signaling -------------------------------------------------------------------------------------------------
@@ -88,6 +88,7 @@ class Bare {
     };
   }
 
+  /** `simulcast` sends two sizes: true, or the most bits a second of the full and of the half one. */
   async host(room, { simulcast = false, codec = undefined } = {}) {
     this.#options.simulcast = simulcast;
     this.#options.codec = codec;
@@ -108,7 +109,7 @@ class Bare {
       track: this.#picture(),
       stopTracks: false,
       ...(this.#options.codec ? { codec: this.#codec(this.#options.codec) } : {}),
-      ...(this.#options.simulcast ? this.#twoSizes() : {}),
+      ...(this.#options.simulcast ? this.#twoSizes(this.#options.simulcast) : {}),
     });
     this.transports.audio = await this.#transport("send");
     this.producers.audio = await this.transports.audio.produce({
@@ -246,8 +247,8 @@ class Bare {
     const consumer = await this.transports.recv.consumeData(info);
     this.dataConsumers.set(id, consumer);
     consumer.on("message", (data) => {
-      if (this.#inputAges !== null) {
-        this.#inputAges.push(Date.now() - new DataView(data).getFloat64(0));
+      if (this.#inputTimes !== null) {
+        this.#inputTimes.push([new DataView(data).getFloat64(0), Date.now()]);
         return;
       }
       const number = numberOf(data);
@@ -275,11 +276,12 @@ class Bare {
     return this.#videoTrack;
   }
 
-  /** What the older emulator pages ask for where they send simulcast. */
-  #twoSizes() {
+  /** Unless told otherwise, what the older emulator pages ask for where they send simulcast. */
+  #twoSizes(rates) {
+    const [full, half] = rates === true ? [2_500_000, 900_000] : rates;
     return {
       codec: this.#codec("VP8"),
-      encodings: [{ maxBitrate: 2_500_000 }, { scaleResolutionDownBy: 2, maxBitrate: 900_000 }],
+      encodings: [{ maxBitrate: full }, { scaleResolutionDownBy: 2, maxBitrate: half }],
     };
   }
 
@@ -333,13 +335,14 @@ class Bare {
     this.received = { good: new Set(), bad: 0, duplicates: 0 };
   }
 
-  /** From now on every message that comes is an input; of each its age is noted, in milliseconds. */
+  /** From now on every message that comes is an input; of each is noted when it was made and when it came. */
   expectInputs() {
-    this.#inputAges = [];
+    this.#inputTimes = [];
   }
 
-  inputAges() {
-    return this.#inputAges;
+  /** [made, came] of each since then, in milliseconds since the epoch. */
+  inputTimes() {
+    return this.#inputTimes;
   }
 
   async stats() {
