@@ -34,36 +34,33 @@ class LossDetection:
     Times in seconds.
     """
 
-    __slots__ = ("_min_rtt", "_quiet", "_rto", "_rtt", "_spread", "_widened_at", "newest_sent", "newest_tsn")
+    __slots__ = ("_min_rtt", "_quiet", "_rto", "_rtt", "_spread", "_widened_at", "newest")
 
     def __init__(self, rto: RetransmissionTimeout) -> None:
         self._rto = rto
-        self.newest_sent = -math.inf
-        """When the newest chunk that arrived was sent."""
-        self.newest_tsn = 0
-        """Its extended TSN; decides between chunks sent at the same time."""
+        self.newest = 0
+        """The place in the order of sending of the newest chunk that arrived."""
         self._rtt = 0.0
         self._min_rtt = math.inf
         self._spread = 1
         self._quiet = 0
         self._widened_at = -math.inf
 
-    def delivered(self, tsn: int, sent_at: float, sent_count: int, now: float) -> None:
-        """A chunk arrived that was last sent at ``sent_at``."""
+    def delivered(self, order: int, sent_at: float, sent_count: int, now: float) -> None:
+        """A chunk arrived that was last sent at ``sent_at`` as the ``order``-th of all transmissions."""
         rtt = now - sent_at
         if sent_count > 1:
             if rtt < self._min_rtt:
                 return  # the answer to an earlier transmission of it
         elif rtt < self._min_rtt:
             self._min_rtt = rtt
-        if sent_at > self.newest_sent or (sent_at == self.newest_sent and tsn > self.newest_tsn):
-            self.newest_sent = sent_at
-            self.newest_tsn = tsn
+        if order > self.newest:
+            self.newest = order
             self._rtt = rtt
 
-    def deadline(self, tsn: int, sent_at: float) -> float:
+    def deadline(self, order: int, sent_at: float) -> float:
         """When a chunk in flight counts as lost; infinite while nothing sent after it has arrived."""
-        if sent_at > self.newest_sent or (sent_at == self.newest_sent and tsn >= self.newest_tsn):
+        if order >= self.newest:
             return math.inf
         return sent_at + self._rtt + self._spread * (self._rto.srtt or 0.0) / 4
 

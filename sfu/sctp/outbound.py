@@ -1,10 +1,11 @@
 """The sending half: TSNs, what is outstanding, SACKs, retransmission, FORWARD-TSN (RFC 9260 6 and 7, RFC 3758
 3.5).
 
-A DATA chunk gets its TSN when it goes out, not before. It then is in one of four conditions until the
-cumulative TSN passes it:
+A DATA chunk gets its TSN when it goes out, or when the first fragment of its message does. It then is in one
+of five conditions until the cumulative TSN passes it:
 
 ==============  =====================================================================================
+``RESERVED``    a fragment that was not sent yet (:mod:`~sfu.sctp.send_queue` says why it has a TSN)
 ``IN_FLIGHT``   sent, nothing heard; counts against the congestion window
 ``LOST``        missed three times, overdue (:mod:`~sfu.sctp.loss`), or the timer expired; waits to be sent
                 again
@@ -13,7 +14,8 @@ cumulative TSN passes it:
 ==============  =====================================================================================
 
 Outstanding TSNs are contiguous, ``cumulative + 1 .. next - 1``, so a dict by TSN is a list with a cheap
-front.
+front. As fragments may be overtaken, a later TSN need not have been sent later: wherever a loss is concluded
+from what has arrived, the order of sending counts.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from sfu.sctp.chunks import (
     ForwardTsnChunk,
     encode_chunk,
 )
-from sfu.sctp.congestion import MIN_PACKETS, Congestion
+from sfu.sctp.congestion import MAX_WINDOW, MIN_PACKETS, Congestion
 from sfu.sctp.loss import LossDetection
 from sfu.sctp.packet import HEADER_LENGTH
 from sfu.sctp.rto import RetransmissionTimeout
@@ -43,12 +45,16 @@ from sfu.sctp.tlv import PADDING
 
 MAX_OUTSTANDING_CHUNKS = 2048
 """DATA chunks kept for retransmission. Also what a SACK can make us look at."""
-MAX_OUTSTANDING_BYTES = 1024 * 1024
-"""Bytes kept for retransmission, whether in flight or only selectively acknowledged."""
+MAX_OUTSTANDING_BYTES = 3 * MAX_WINDOW // 2
+"""Bytes kept for retransmission, whether in flight or only selectively acknowledged; and with those, whatever
+is left of the begun message."""
 MAX_FORWARD_STREAMS = 200
 """Streams named in one FORWARD-TSN, if a packet holds as many; it advances no further than these cover."""
-MIN_FRAGMENT = 256
-"""Bytes; a large message is not cut to fill less than this of a packet that has other chunks already."""
+FRAGMENT_SLACK = 32
+"""Bytes that a fragment leaves free in its packet, for a SACK with a few gaps."""
+EXPRESS_PACKETS = 2
+"""Packets of the congestion window and of the receive window that are kept for express messages; bulk may
+exceed its part by a fragment."""
 MISS_THRESHOLD = 3
 """Misses that make a chunk lost (RFC 9260 7.2.4)."""
 SPARSE_INTERVAL = 0.2
@@ -60,19 +66,32 @@ _IN_FLIGHT: Final = 0
 _LOST: Final = 1
 _ACKED: Final = 2
 _ABANDONED: Final = 3
+_RESERVED: Final = 4
 
 
 class _Sent:
     """An outstanding DATA chunk."""
 
-    __slots__ = ("condition", "encoded", "fast", "message", "misses", "sent_at", "sent_count", "size")
+    __slots__ = (
+        "condition",
+        "encoded",
+        "fast",
+        "message",
+        "misses",
+        "order",
+        "sent_at",
+        "sent_count",
+        "size",
+    )
 
-    def __init__(self, message: Message, encoded: bytes, sent_at: float) -> None:
+    def __init__(self, message: Message, encoded: bytes, sent_at: float, order: int) -> None:
         self.message = message
         self.encoded = encoded
         """The whole chunk as it travels, padding included."""
         self.size = len(encoded)
         self.sent_at = sent_at
+        self.order = order
+        """Its place, or that of its retransmission, in the order of sending."""
         self.sent_count = 1
         self.condition = _IN_FLIGHT
         self.misses = 0
@@ -91,9 +110,11 @@ class Outbound:
         self._thin = MIN_PACKETS * mtu
         self.max_payload = (mtu - HEADER_LENGTH - DATA_HEADER_LENGTH) & ~3
         """User bytes in the largest DATA chunk."""
+        self._fragment = self.max_payload - FRAGMENT_SLACK
+        queue.max_whole = self.max_payload
         self._max_forward_streams = min(MAX_FORWARD_STREAMS, (mtu - HEADER_LENGTH - 8) // 4)
         self.next_tsn = initial_tsn
-        """Extended TSN of the next new chunk."""
+        """Lowest extended TSN that is not assigned yet."""
         self.cumulative = initial_tsn - 1
         """Highest extended TSN up to which the peer has everything."""
         self.flight = 0
@@ -122,6 +143,9 @@ class Outbound:
         self.abandoned = 0
         """Messages given up after something of them was sent, in total."""
         self._outstanding: dict[int, _Sent] = {}
+        self._sent = 0
+        self._unsent: Message | None = None
+        self._reserve_for_express = 0
         self.lost: deque[int] = deque()
         """TSNs to be sent again, ascending; some may have been acknowledged since."""
         self._highest_acked = self.cumulative
@@ -198,6 +222,8 @@ class Outbound:
             chunk.misses = 0
             chunk.sent_count += 1
             chunk.sent_at = now
+            self._sent += 1
+            chunk.order = self._sent
             if tsn == self._timed:
                 self._timed = None
             self.flight += chunk.size
@@ -218,18 +244,21 @@ class Outbound:
         return not flight or (flight < self.congestion.window and flight + size <= self.peer_window)
 
     def _fill_new(self, body: list[bytes], room: int, now: float) -> int:
+        """Send what waits. Once there was an express message, a part of either window is kept for them, so
+        that an input need not wait for the acknowledgement of bulk."""
         queue = self.queue
         window = self.congestion.window
+        bulk_window = max(min(window, self.peer_window) - self._reserve_for_express, self.max_payload)
         while queue.waiting:
             flight = self.flight
-            if (
-                flight >= window
-                or len(self._outstanding) >= MAX_OUTSTANDING_CHUNKS
-                or self.kept >= MAX_OUTSTANDING_BYTES
-            ):
+            if flight >= window:
                 break
             message = queue.head(now)
             if message is None:
+                break
+            if message.express:
+                self._reserve_for_express = EXPRESS_PACKETS * self.max_payload
+            elif flight >= bulk_window:
                 break
             offset = message.offset
             if offset and message.expires_at <= now and self.partial_reliability:
@@ -237,30 +266,29 @@ class Outbound:
                 self._advance_forward(now)
                 continue
             size = left = len(message.data) - offset
-            free = room - DATA_HEADER_LENGTH
-            if size > free:
-                if size <= self.max_payload or free < MIN_FRAGMENT:
-                    break
-                size = min(free, self.max_payload) & ~3
-            if flight and flight + size > self.peer_window:
+            if offset or size > self.max_payload:
+                size = min(size, self._fragment)
+            if size > room - DATA_HEADER_LENGTH or (flight and flight + size > self.peer_window):
                 break
-            tsn = self.next_tsn
-            payload = queue.consume(message, size)
             flags = FLAG_WHOLE
             if offset or size != left:
+                if not offset and not self._reserve(message):
+                    break
                 flags = (0 if offset else FLAG_BEGIN) | (FLAG_END if size == left else 0)
-            if not offset:
-                message.first_tsn = tsn
-            message.last_tsn = tsn
+                tsn = message.first_tsn + offset // self._fragment
+                if size == left:
+                    self._unsent = None
+            elif len(self._outstanding) >= MAX_OUTSTANDING_CHUNKS or self.kept >= MAX_OUTSTANDING_BYTES:
+                break
+            else:
+                tsn = message.first_tsn = message.last_tsn = self.next_tsn
+                self.next_tsn += 1
+            payload = queue.consume(message, size)
             if message.unordered:
                 flags |= FLAG_UNORDERED
             wire_size = DATA_HEADER_LENGTH + size
             after = flight + wire_size
-            if (
-                after >= window
-                or after >= self.peer_window
-                or (now - self._last_sent >= SPARSE_INTERVAL and not queue.waiting)
-            ):
+            if after >= bulk_window or (now - self._last_sent >= SPARSE_INTERVAL and not queue.waiting):
                 flags |= FLAG_IMMEDIATE
             encoded = (
                 DATA_HEADER.pack(
@@ -270,9 +298,9 @@ class Outbound:
             )
             if size & 3:
                 encoded += PADDING[size & 3]
-            chunk = _Sent(message, encoded, now)
+            self._sent += 1
+            chunk = _Sent(message, encoded, now, self._sent)
             self._outstanding[tsn] = chunk
-            self.next_tsn = tsn + 1
             self.flight = flight + chunk.size
             self.kept += chunk.size
             self._last_sent = now
@@ -283,6 +311,33 @@ class Outbound:
             body.append(encoded)
             room -= chunk.size
         return room
+
+    def _reserve(self, message: Message) -> bool:
+        """TSNs for all fragments of a message that is to begin; says whether there was room for them.
+
+        A message of more fragments than :data:`MAX_OUTSTANDING_CHUNKS` waits until nothing is outstanding.
+        What has TSNs is not held up by these caps: everything later waits for it.
+        """
+        outstanding = self._outstanding
+        count = -(-len(message.data) // self._fragment)
+        if outstanding and (
+            len(outstanding) + count > MAX_OUTSTANDING_CHUNKS or self.kept >= MAX_OUTSTANDING_BYTES
+        ):
+            return False
+        message.first_tsn = self.next_tsn
+        self.next_tsn += count
+        message.last_tsn = self.next_tsn - 1
+        for tsn in range(message.first_tsn, self.next_tsn):
+            outstanding[tsn] = chunk = _Sent(message, b"", 0.0, 0)
+            chunk.condition = _RESERVED
+        self._unsent = message
+        return True
+
+    @property
+    def first_unsent(self) -> int:
+        """The lowest extended TSN that was not sent yet: the cumulative TSN cannot get there."""
+        unsent = self._unsent
+        return self.next_tsn if unsent is None else unsent.first_tsn + unsent.offset // self._fragment
 
     # Acknowledgement
 
@@ -298,7 +353,7 @@ class Outbound:
         before = self.cumulative
         ahead = cumulative_tsn - before & TSN_MASK
         cumulative = before + ahead
-        if cumulative >= self.next_tsn:
+        if cumulative >= self.first_unsent:
             return False  # never sent or, as it is counted from an older number, long acknowledged
         self.heard = True
         outstanding = self._outstanding
@@ -318,8 +373,8 @@ class Outbound:
                 if tsn == self._timed:
                     self.rto.measured(now - chunk.sent_at)
                     self._timed = None
-                if chunk.condition != _ABANDONED and chunk.sent_at >= self.loss.newest_sent:
-                    self.loss.delivered(tsn, chunk.sent_at, chunk.sent_count, now)
+                if chunk.order > self.loss.newest and chunk.condition != _ABANDONED:
+                    self.loss.delivered(chunk.order, chunk.sent_at, chunk.sent_count, now)
             self.kept -= kept
         if (gaps or self._highest_acked > cumulative) and (ahead or gaps != self._last_gaps):
             size += self._receive_gaps(gaps, ahead > 0, now)
@@ -334,7 +389,8 @@ class Outbound:
             rto.value = rto.base
             if self._recovery is None:
                 if size:
-                    self.congestion.acknowledged(size, flight_before)
+                    # What bulk may not use counts as used: the window would never grow.
+                    self.congestion.acknowledged(size, flight_before + self._reserve_for_express)
             elif cumulative >= self._recovery:
                 self._recovery = None
             self.t3 = now + rto.value if outstanding else math.inf
@@ -377,7 +433,7 @@ class Outbound:
                 if tsn == self._timed:
                     self.rto.measured(now - chunk.sent_at)
                     self._timed = None
-                self.loss.delivered(tsn, chunk.sent_at, chunk.sent_count, now)
+                self.loss.delivered(chunk.order, chunk.sent_at, chunk.sent_count, now)
             highest = stop
             position = stop + 1
         self._take_back(position, self._highest_acked + 1)
@@ -400,7 +456,7 @@ class Outbound:
         hit = False
         for tsn in range(self.cumulative + 1, below):
             chunk = self._outstanding[tsn]
-            if chunk.condition != _IN_FLIGHT:
+            if chunk.condition != _IN_FLIGHT or chunk.order > self.loss.newest:
                 continue
             chunk.misses += 1
             if chunk.misses < MISS_THRESHOLD or chunk.fast:
@@ -427,7 +483,7 @@ class Outbound:
         if not outstanding or not (thin or self._recovery is not None):
             return
         first = outstanding[self.cumulative + 1]
-        if self._highest_acked <= self.cumulative and first.sent_at > loss.newest_sent:
+        if self._highest_acked <= self.cumulative and first.order > loss.newest:
             return  # the usual case: everything arrives in order
         found: list[int] = []
         again = False
@@ -436,7 +492,7 @@ class Outbound:
                 continue
             if not chunk.fast and self._worthless(chunk, now):
                 continue
-            deadline = loss.deadline(tsn, chunk.sent_at)
+            deadline = loss.deadline(chunk.order, chunk.sent_at)
             if deadline <= now:
                 again = again or chunk.fast
                 chunk.fast = True
@@ -462,7 +518,7 @@ class Outbound:
 
     def _enter_recovery(self) -> None:
         if self._recovery is None:
-            self._recovery = self.next_tsn - 1
+            self._recovery = self.first_unsent - 1
             self.congestion.lost()
             self._urgent = True
 
@@ -501,7 +557,7 @@ class Outbound:
         self._probed = True
         self.repair_at = self._overdue_at = math.inf
         found = [tsn for tsn, chunk in self._outstanding.items() if chunk.condition == _IN_FLIGHT]
-        if not found and not self.lost:
+        if not found and not self.lost and self._unsent is None:
             # The peer keeps it all in gap ack blocks and the first is not among them: take it at its word
             # no longer.
             found = [tsn for tsn, chunk in self._outstanding.items() if chunk.condition == _ACKED]
@@ -530,16 +586,11 @@ class Outbound:
         )
 
     def _abandon(self, message: Message) -> None:
-        """Give up a message, all of it (RFC 3758 3.5, A3).
-
-        If its rest never got TSNs, one TSN more is spent and skipped with it: a receiver that got all of the
-        fragments so far would otherwise wait for the next.
-        """
+        """Give up a message, all of it (RFC 3758 3.5, A3), with the fragments that were not sent yet."""
         self.abandoned += 1
-        if self.queue.abandon(message):
-            message.last_tsn = self.next_tsn
-            self._outstanding[self.next_tsn] = _Sent(message, b"", 0.0)
-            self.next_tsn += 1
+        self.queue.abandon(message)
+        if message is self._unsent:
+            self._unsent = None
         for tsn in range(message.first_tsn, message.last_tsn + 1):
             chunk = self._outstanding.get(tsn)
             if chunk is None or chunk.condition == _ABANDONED:

@@ -1,10 +1,11 @@
 """Messages that wait to be sent, and whose turn it is.
 
 Scheduling. Two rings of streams, served round-robin by message: *express* (unordered messages with a
-reliability limit: game input) before everything else. A DATA message that has begun is finished before
-another begins, because its fragments need consecutive TSNs (RFC 9260 6.9); fragments are therefore made only
-when the windows let them go, so that what has begun is one message and what stands between an input and the
-wire is its rest, never a queue. I-DATA (RFC 8260) would lift that too.
+reliability limit: game input) before everything else. A message that is cut into fragments is *begun* until
+the last of them is out, and one message at most is. The fragments need consecutive TSNs (RFC 9260 6.9) but
+nothing says that they must leave one after the other: all their TSNs are reserved when it begins, and
+messages that are not cut overtake it with later ones. On its own stream nothing does, since it would only
+wait at the other end; other streams take turns with it, message for fragment, and express needs no turn.
 
 Nothing is held back in the hope of more (no Nagle). A message whose lifetime ends while it waits is discarded
 without a trace: it has no TSN and no sequence number yet.
@@ -116,10 +117,13 @@ class SendQueue:
         """Messages that expired before anything of them was sent, in total."""
         self.superseded = 0
         """Messages of which nothing was sent, dropped for newer ones of their stream, in total."""
+        self.max_whole = 0
+        """Bytes of the largest message that is not cut; set by whoever cuts."""
         self._streams: dict[int, OutgoingStream] = {}
         self._express: deque[OutgoingStream] = deque()
         self._normal: deque[OutgoingStream] = deque()
         self._begun: Message | None = None
+        self._begun_waited = False
 
     def push(
         self,
@@ -193,19 +197,30 @@ class SendQueue:
         return dropped
 
     def head(self, now: float) -> Message | None:
-        """The message to send from next: the begun one, else the one whose turn it is; discards expired
-        ones."""
-        if self._begun is not None:
-            return self._begun
-        while self._express:
-            message = self._express[0].express[0]
-            if message.expires_at > now:
-                return message
-            self._expire(message)
-        while self._normal:
-            message = self._normal[0].normal[0]
-            if message.expires_at > now:
-                return message
+        """The message to send from next; discards expired ones."""
+        begun = self._begun
+        if begun is None:
+            return self._first(self._express, now) or self._first(self._normal, now)
+        message = self._first(self._express, now, beside=begun)
+        if message is None and not self._begun_waited:
+            message = self._first(self._normal, now, beside=begun)
+        return message or begun
+
+    def _first(
+        self, ring: deque[OutgoingStream], now: float, beside: Message | None = None
+    ) -> Message | None:
+        """The oldest message of the first stream in a ring; ``beside`` a begun one, of the first that may
+        overtake it."""
+        express = ring is self._express
+        while ring:
+            for stream in ring:
+                message = (stream.express if express else stream.normal)[0]
+                if message.expires_at <= now:
+                    break
+                if beside is None or (len(message.data) <= self.max_whole and stream is not beside.stream):
+                    return message
+            else:
+                return None
             self._expire(message)
         return None
 
@@ -222,8 +237,10 @@ class SendQueue:
         stream.buffered -= size
         self.buffered -= size
         data = message.data
+        self._begun_waited = not offset and not message.express
         if end == len(data):
-            self._begun = None
+            if message is self._begun:
+                self._begun = None
             self.waiting -= 1
             message.data = b""
             return data[offset:] if offset else data
@@ -293,21 +310,17 @@ class SendQueue:
     def _unlink(self, message: Message) -> None:
         """Take a message that has its turn out of its stream; the stream goes to the end of its ring."""
         stream = message.stream
+        queue, ring = (stream.express, self._express) if message.express else (stream.normal, self._normal)
+        queue.popleft()
         if message.limited:
             stream.limited_bytes -= len(message.data)
             stream.limited_count -= 1
-        if message.express:
-            stream.express.popleft()
-            if stream.express:
-                self._express.rotate(-1)
-            else:
-                self._express.popleft()
+        if ring[0] is stream:
+            ring.popleft()
         else:
-            stream.normal.popleft()
-            if stream.normal:
-                self._normal.rotate(-1)
-            else:
-                self._normal.popleft()
+            ring.remove(stream)
+        if queue:
+            ring.append(stream)
 
     def _remove(self, message: Message) -> None:
         """Drop a message that has not begun."""

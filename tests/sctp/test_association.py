@@ -839,7 +839,7 @@ def test_packets_of_one_call_are_bounded_and_the_rest_is_due_at_once() -> None:
         assert len(packets) <= MAX_DATAGRAMS_PER_CALL
         total += len(packets)
         assert a.get_timer() == (network.now if len(packets) == MAX_DATAGRAMS_PER_CALL else a.outbound.t3)
-    assert total == 90
+    assert total == 93
 
 
 def test_a_sack_rides_with_data() -> None:

@@ -23,18 +23,16 @@ def test_a_chunk_is_overdue_a_round_trip_and_a_quarter_after_it_was_sent() -> No
     assert loss.deadline(5, 10.0) == math.inf
     loss.delivered(6, 10.02, 1, 10.12)
     assert loss.deadline(5, 10.0) == pytest.approx(10.0 + 0.1 + 0.025)
-    assert loss.deadline(7, 10.02) == math.inf, "sent with it, behind it"
-    assert loss.deadline(5, 10.02) < math.inf, "sent with it, before it"
-    assert loss.deadline(5, 10.03) == math.inf, "sent after it"
+    assert loss.deadline(7, 10.02) == math.inf, "sent after it"
 
 
 def test_an_answer_to_an_earlier_transmission_says_nothing() -> None:
     loss = detection()
     loss.delivered(1, 10.0, 1, 10.1)
     loss.delivered(2, 10.15, 2, 10.16)
-    assert loss.newest_sent == 10.0
+    assert loss.newest == 1
     loss.delivered(2, 10.15, 2, 10.25)
-    assert loss.newest_sent == 10.15
+    assert loss.newest == 2
 
 
 def test_duplicates_widen_the_window_once_a_round_trip_up_to_a_bound() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,10 +19,10 @@ from sfu.sctp.chunks import (
     ForwardTsnChunk,
 )
 from sfu.sctp.outbound import (
+    FRAGMENT_SLACK,
     MAX_FORWARD_STREAMS,
     MAX_OUTSTANDING_BYTES,
     MAX_OUTSTANDING_CHUNKS,
-    MIN_FRAGMENT,
     SPARSE_INTERVAL,
     Outbound,
 )
@@ -88,14 +89,12 @@ def test_small_messages_share_a_packet_and_large_ones_are_cut() -> None:
     sender.push(bytes(3000))
     packets = sender.packets()
     sizes = [[len(chunk.data) for chunk in packet if isinstance(chunk, DataChunk)] for packet in packets]
-    assert sum(map(sum, sizes)) == 3015
-    assert sizes[0][:3] == [5, 5, 5]
-    assert len(sizes[0]) == 4, "the large one fills the packet"
-    assert len(packets) == 3
+    full = sender.out.max_payload - FRAGMENT_SLACK
+    assert sizes == [[5, 5, 5], [full], [full], [3000 - 2 * full]]
     flags = [
         chunk.flags & ~FLAG_IMMEDIATE
-        for packet in packets
-        for chunk in packet[-1:]
+        for packet in packets[1:]
+        for chunk in packet
         if isinstance(chunk, DataChunk)
     ]
     assert flags == [FLAG_BEGIN, 0, FLAG_END]
@@ -108,29 +107,85 @@ def test_a_message_that_fits_a_packet_is_not_cut() -> None:
     assert [len(chunk.data) for chunk in sender.data()] == [1000, sender.out.max_payload]
 
 
-def test_no_crumbs() -> None:
-    """A large message does not begin with a fragment below MIN_FRAGMENT behind others."""
-    sender = Sender()
-    sender.push(bytes(sender.out.max_payload - MIN_FRAGMENT))
-    sender.push(bytes(5000))
-    assert [len(chunk.data) for chunk in sender.data()][1] == sender.out.max_payload
+LIMITED: dict[str, Any] = {"unordered": True, "max_retransmits": 0}
 
 
-def test_input_is_not_held_up_by_a_large_message_that_has_not_begun() -> None:
+@pytest.mark.parametrize("kind", [{}, {"unordered": True}, LIMITED], ids=str)
+def test_what_is_not_cut_overtakes_a_begun_message(kind: dict[str, Any]) -> None:
+    """Its TSN is later than those of the fragments that have not left yet."""
     sender = Sender()
     for stream in range(4):
         sender.push(bytes(100_000), stream)
+    fragments = -(-100_000 // (sender.out.max_payload - FRAGMENT_SLACK))
+    first = sender.data()
+    assert len(first) < fragments
+    sender.push(b"input", 9, **kind)
+    sender.push(b"another", 9, **kind)
+    assert sender.sack(0)
+    chunks = sender.data()
+    assert chunks[0].data == b"input"
+    assert chunks[0].tsn - TSN & 0xFFFF_FFFF == fragments
+    assert chunks[1].stream_id == (9 if kind == LIMITED else 0), "express needs no turn"
+
+
+def test_small_reliable_messages_and_fragments_take_turns() -> None:
+    sender = Sender()
+    sender.out.congestion.window = 1 << 20
+    sender.push(bytes(5000))
+    for number in range(8):
+        sender.push(b"x", 1 + number % 2)
+    order = [chunk.stream_id for chunk in sender.data()]
+    assert order == [0, 0, 1, 0, 2, 0, 1, 0, 2, 1, 2, 1, 2]
+
+
+def test_nothing_overtakes_on_its_own_stream() -> None:
+    sender = Sender()
+    sender.out.congestion.window = 1 << 20
+    sender.push(bytes(5000))
+    sender.push(b"later")
+    assert [len(chunk.data) for chunk in sender.data()][-1] == 5
+
+
+def test_a_tsn_that_was_not_sent_cannot_be_acknowledged() -> None:
+    sender = Sender()
+    sender.out.rto.measured(0.1)
+    sender.push(bytes(100_000))
+    sent = len(sender.data())
+    sender.push(b"input", 1, **LIMITED)
+    assert not sender.sack(sent), "the next fragment has its TSN, but is still here"
+    assert sender.sack(0, (2, 90))
+    assert sender.out.flight == 16 + sender.out.max_payload - FRAGMENT_SLACK, "only the second is missing"
+    assert sender.sack(sent - 1)
+    assert sender.out.flight == 0
+
+
+def test_fragments_sent_after_an_input_that_overtook_them_are_not_missing() -> None:
+    """They have earlier TSNs than what has arrived, but were sent later."""
+    sender = Sender()
+    sender.out.rto.measured(0.1)
+    sender.push(bytes(100_000))
+    sent = len(sender.data())
+    sender.now += 0.1
+    for _ in range(4):
+        sender.push(bytes(1000), 1, **LIMITED)
+    sender.sack(sent - 1)
+    tsns = sender.tsns()
+    assert min(tsns[:4]) > max(tsns[4:]) >= sent
+    for last in tsns[:4]:
+        sender.sack(sent - 1, (tsns[0], last))
+        assert not sender.out.lost
+    assert sender.out.flight > 0
+
+
+def test_a_message_of_more_fragments_than_may_be_outstanding_goes_alone() -> None:
+    sender = Sender()
+    sender.push(b"first")
     sender.data()
-    sender.push(b"input", 9, unordered=True, max_retransmits=0)
-    large = 0
-    while True:
-        chunks = sender.data() if sender.sack(sender.out.next_tsn - 1 - TSN) else []
-        found = [chunk.stream_id for chunk in chunks]
-        large += found.count(1) + found.count(2) + found.count(3)
-        if 9 in found:
-            break
-    assert found.index(9) == [chunk.flags & FLAG_END for chunk in chunks].index(FLAG_END) + 1
-    assert large == found[found.index(9) + 1 :].count(1), "only the begun one went before it"
+    sender.push(bytes(1084 * (MAX_OUTSTANDING_CHUNKS + 1)), 1)
+    assert sender.tsns() == []
+    sender.sack(0)
+    assert sender.tsns() != []
+    assert sender.out.outstanding_count == MAX_OUTSTANDING_CHUNKS + 1
 
 
 def test_congestion_window_bounds_the_flight() -> None:
@@ -172,11 +227,12 @@ def test_outstanding_chunks_are_bounded() -> None:
 
 def test_outstanding_bytes_are_bounded_even_when_a_peer_acknowledges_only_selectively() -> None:
     sender = Sender()
-    sender.push(bytes(4 * MAX_OUTSTANDING_BYTES))
+    for _ in range(16):
+        sender.push(bytes(262_144))
     for _ in range(2000):
         sender.data()
-        sender.sack(-1, (1, sender.out.next_tsn - 1 - TSN))
-    assert sender.out.kept <= MAX_OUTSTANDING_BYTES + MTU
+        sender.sack(-1, (1, sender.out.first_unsent - 1 - TSN))
+    assert MAX_OUTSTANDING_BYTES <= sender.out.kept <= MAX_OUTSTANDING_BYTES + 270_000
 
 
 def test_three_misses_retransmit_at_once_and_halve_the_window() -> None:
@@ -228,7 +284,7 @@ def test_fast_recovery_ends_when_all_that_was_out_is_acknowledged() -> None:
         sender.sack(cumulative)
         sender.data()
         assert sender.out.congestion.window == window, "not within it"
-    sender.sack(sender.out.next_tsn - 1 - TSN)
+    sender.sack(sender.out.first_unsent - 1 - TSN)
     assert sender.out.congestion.window > window
 
 
@@ -423,7 +479,7 @@ def test_accounting_holds_under_any_sacks(steps: list[tuple[str, int, object]]) 
     for _ in range(100):
         sender.now += 5
         sender.data()
-        sender.out.acknowledge(sender.out.next_tsn - 1 & 0xFFFF_FFFF, WINDOW, (), sender.now)
+        sender.out.acknowledge(sender.out.first_unsent - 1 & 0xFFFF_FFFF, WINDOW, (), sender.now)
     assert sender.out.idle
     assert sender.out.flight == sender.out.kept == 0
 
@@ -481,15 +537,15 @@ def test_lifetime_ends_retransmission_and_first_transmission() -> None:
 
 
 def test_the_rest_of_an_abandoned_message_is_not_sent() -> None:
-    """One TSN more than was sent is skipped, so that the receiver does not wait for the next fragment."""
+    """All its TSNs are skipped, so that the receiver does not wait for the next fragment."""
     sender = Sender(window=5000)
     sender.push(bytes(20_000), 2, lifetime=0.3)
-    sent = sender.tsns()
+    assert len(sender.tsns()) < 19
     sender.push(b"next", 2)
     sender.now = sender.out.t3
     sender.out.t3_expired(sender.now)
     packets = sender.packets()
-    assert packets[0][0] == ForwardTsnChunk(TSN + len(sent) & 0xFFFF_FFFF, ((2, 0),))
+    assert packets[0][0] == ForwardTsnChunk(TSN + 18 & 0xFFFF_FFFF, ((2, 0),))
     assert isinstance(packets[0][1], DataChunk)
     assert (packets[0][1].data, packets[0][1].ssn) == (b"next", 1)
 

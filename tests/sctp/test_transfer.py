@@ -4,15 +4,13 @@ the rest."""
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from sfu.sctp.association import Association
-from sfu.sctp.chunks import FLAG_BEGIN, DataChunk
 from sfu.sctp.events import MessageReceived
-from sfu.sctp.packet import parse_chunks_untrusted
-from tests.sctp.network import Link, Network, chosen_bytes
+from tests.sctp.network import Link, Network, chosen_bytes, seeded_bytes
 
 STREAMS = 5
 COUNT = 1000
@@ -137,33 +135,30 @@ def test_large_messages_cross_any_network(size: int) -> None:
         assert network.a.messages[0].data == network.b.messages[0].data == data
 
 
-def test_input_beside_bulk_waits_for_the_begun_message_only() -> None:
-    """60 inputs a second beside a stream of 16 kB messages: between the call and the input on the wire,
-    fragments of one message go at most, and none begins."""
-    network = Network(seed=6)
+@pytest.mark.parametrize("limits", [{"ordered": False, "max_retransmits": 0}, {}], ids=str)
+def test_input_never_waits_behind_a_large_message(limits: dict[str, Any]) -> None:
+    """60 inputs a second beside messages of 256 KiB without a pause, on a line with 25 ms of delay: nothing
+    stands between an input and the wire but, for a reliable one, the congestion window."""
+    b = Association(max_message_size=2_500_000, random_bytes=seeded_bytes(6))  # a browser's window: 5 MB
+    network = Network(b=b, seed=6, to_b=Link(delay=0.025), to_a=Link(delay=0.025))
     network.establish()
     a = network.a.association
-    marks = []
-    for number in range(200):
-        while a.buffered_amount < 100_000:
-            a.send(1, 53, bytes(16_000), network.now)
-        marks.append(len(network.a.link.sent))
-        a.send(0, 53, number.to_bytes(4, "big"), network.now, ordered=False, max_retransmits=0)
+    sent_at = []
+    for number in range(100):
+        while a.buffered_amount_of(0) < 300_000:
+            a.send(0, 53, bytes(262_144), network.now)
+        sent_at.append(network.now)
+        a.send(1, 53, number.to_bytes(4, "big") + bytes(60), network.now, **limits)
         network.run(1 / 60)
     network.run(1)
-    assert numbers([event for event in network.b.messages if event.stream_id == 0]) == list(range(200))
-    for number, mark in enumerate(marks):
-        for chunk in data_chunks(network.a.link.sent[mark:]):
-            if chunk.stream_id == 0 and chunk.data == number.to_bytes(4, "big"):
-                break
-            assert chunk.stream_id == 0 or not chunk.flags & FLAG_BEGIN
-
-
-def data_chunks(packets: list[bytes]) -> Iterator[DataChunk]:
-    for packet in packets:
-        for chunk in parse_chunks_untrusted(packet):
-            if isinstance(chunk, DataChunk):
-                yield chunk
+    ages = [
+        time - sent_at[int.from_bytes(event.data[:4], "big")]
+        for event, time in zip(network.b.events, network.b.times, strict=True)
+        if isinstance(event, MessageReceived) and event.stream_id == 1
+    ]
+    assert len(ages) == 100
+    assert max(ages) <= (0.026 if limits else 0.025 + 0.051)
+    assert sum(message.stream_id == 0 for message in network.b.messages) > 10
 
 
 def last_input(outage: float) -> tuple[Network, float]:
