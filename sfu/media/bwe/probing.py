@@ -38,6 +38,8 @@ MAX_INTERVAL: Final = 4.0
 """Seconds between a failed probe and the next: doubles with each failure."""
 MAX_COARSE_INTERVAL: Final = 16.0
 """The same for long probes."""
+LIMIT_SHARE: Final = 0.95
+"""Of the line's limit, once met, that is taken for the estimate."""
 TIMEOUT: Final = 1.0
 """Seconds that the sender has for a probe, and after that the feedback."""
 QUIET_AFTER_DECREASE: Final = 2.0
@@ -166,8 +168,8 @@ class Prober:
         if cluster.last < 0 or reported < cluster.last:
             return None
         expected = min(cluster.last - cluster.first + 1, MAX_ARRIVALS)
-        shown = _rate_shown(cluster.arrivals, expected)
-        return self._finish(cluster, min(shown, cluster.target), now)
+        shown, saturated = _rate_shown(cluster.arrivals, expected)
+        return self._finish(cluster, min(shown, cluster.target), saturated, now)
 
     def on_coarse_report(self, shown: int, now: float) -> int | None:
         """A receiver report or REMB came. Once it is of the probe: as :meth:`on_report`.
@@ -177,16 +179,16 @@ class Prober:
         cluster = self._cluster
         if cluster is None or cluster.last < 0 or now < cluster.ended + DRAIN:
             return None
-        return self._finish(cluster, min(shown, cluster.target), now)
+        return self._finish(cluster, min(shown, cluster.target), shown < cluster.target, now)
 
-    def _finish(self, cluster: _Cluster, shown: int, now: float) -> int | None:
+    def _finish(self, cluster: _Cluster, shown: int, saturated: bool, now: float) -> int | None:
         if shown < SUCCESS * cluster.estimate:
             self._fail(now)
             return None
         self.covers(now)
         self._cluster = None
         self._interval = MIN_INTERVAL
-        self._not_before = now if shown >= SATURATED_SHARE * cluster.target else now + MIN_INTERVAL
+        self._not_before = now + MIN_INTERVAL if saturated else now
         return shown
 
     def _fail(self, now: float) -> None:
@@ -196,27 +198,27 @@ class Prober:
         self._interval = min(2 * self._interval, self._max_interval)
 
 
-def _rate_shown(arrivals: list[Arrival], expected: int) -> int:
-    """Bits/s that the line carried, 0 if the packets do not tell.
+def _rate_shown(arrivals: list[Arrival], expected: int) -> tuple[int, bool]:
+    """Bits/s that the line carried, 0 if the packets do not tell; and whether that is its limit.
 
     The first packet's size does not count where the time begins with its arrival, nor the last one's where
     time ends with its sending.
     """
     if len(arrivals) < max(MIN_PACKETS, ARRIVED_SHARE * expected):
-        return 0
+        return 0, True
     total = sum(a.size for a in arrivals)
     first, last = min(arrivals, key=_arrived), max(arrivals, key=_arrived)
     received_for = last.arrived - first.arrived
     sent_for = arrivals[-1].sent - arrivals[0].sent
     if received_for <= 0:
-        return 0
+        return 0, True
     received = (total - first.size) * 8 / received_for
     if sent_for <= 0:
-        return int(received)
+        return int(received), False
     sent = (total - arrivals[-1].size) * 8 / sent_for
     if received < SATURATED_SHARE * sent:
-        return int(0.95 * received)
-    return int(min(received, sent))
+        return int(LIMIT_SHARE * received), True
+    return int(min(received, sent)), False
 
 
 def _arrived(arrival: Arrival) -> float:

@@ -19,6 +19,8 @@ MAX_BITRATE: Final = 50_000_000
 """Bits/s. Far above any layer."""
 BACKOFF: Final = 0.85
 """Share of the acknowledged rate that is left after an overuse: what the queue drains with."""
+UNUSED_BACKOFF: Final = 0.95
+"""Share of the estimate that is left where much less is sent and all of it arrives: most likely jitter."""
 GROWTH: Final = 1.08
 """Per second, while nothing is known of the line's limit."""
 UNPROBED_SHARE: Final = 1.25
@@ -69,11 +71,12 @@ class RateControl:
 
     def back_off(self, acknowledged: int, sent: int, now: float) -> None:
         """The line is too full: leave room for the queue to drain. Rates in bits/s, 0 if unknown."""
-        target = BACKOFF * (acknowledged or self.bitrate)
+        used = sent >= USED_SHARE * self.bitrate
         delivered = acknowledged >= DELIVERED_SHARE * sent
+        target = BACKOFF * (acknowledged or self.bitrate)
         if delivered:
-            target = max(target, BACKOFF * self.bitrate)
-        if not delivered or sent >= USED_SHARE * self.bitrate:
+            target = max(target, self.bitrate * (BACKOFF if used else UNUSED_BACKOFF))
+        if used or not delivered:
             self._learn_capacity(acknowledged)
         self.decreased_at = now
         self.set(min(self.bitrate, target))

@@ -61,6 +61,15 @@ def test_a_held_viewer_has_a_steady_lower_layer_and_climbs_back_within_ten_secon
     assert len(viewer.history) == switches + 1
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_jitter_costs_time_but_no_flapping(seed: int) -> None:
+    viewer = Viewer(5_000_000, 0.02, seed)
+    viewer.run(20)
+    assert viewer.layer == 1
+    viewer.run(40)
+    assert len(viewer.history) == 2
+
+
 def test_a_line_that_only_just_does_not_carry_the_layer_is_not_flapped_on() -> None:
     viewer = Viewer(2_000_000)
     viewer.run(120)

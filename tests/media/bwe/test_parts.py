@@ -11,7 +11,7 @@ from sfu.media.bwe.acknowledged import AcknowledgedRate
 from sfu.media.bwe.delay import MAX_VARIATION, DelayDetector, Usage
 from sfu.media.bwe.loss import LossControl
 from sfu.media.bwe.probing import Prober
-from sfu.media.bwe.rate import BACKOFF, MAX_BITRATE, MIN_BITRATE, UNPROBED_SHARE, RateControl
+from sfu.media.bwe.rate import BACKOFF, MAX_BITRATE, MIN_BITRATE, UNPROBED_SHARE, UNUSED_BACKOFF, RateControl
 from sfu.media.bwe.sent import Arrival
 
 M = 1_000_000
@@ -132,9 +132,11 @@ def test_overuse_while_all_that_is_sent_arrives_takes_a_share_of_the_estimate() 
     """A spike on Wi-Fi while a still picture is sent says little of the line."""
     rate = RateControl(2 * M, 0.0)
     rate.update(Usage.OVERUSE, 100_000, 100_000, 0.05, 1.0)
-    assert rate.bitrate == int(BACKOFF * 2 * M)
+    assert rate.bitrate == int(UNUSED_BACKOFF * 2 * M)
     rate.update(Usage.OVERUSE, 100_000, 100_000, 0.05, 1.01)
-    assert rate.bitrate == int(BACKOFF * 2 * M)  # once in a round trip
+    assert rate.bitrate == int(UNUSED_BACKOFF * 2 * M)  # once in a round trip
+    rate.update(Usage.OVERUSE, int(1.6 * M), int(1.6 * M), 0.05, 1.2)
+    assert rate.bitrate == int(BACKOFF * UNUSED_BACKOFF * 2 * M)  # now the estimate is used
 
 
 def test_near_the_known_limit_the_rate_grows_by_packets() -> None:
