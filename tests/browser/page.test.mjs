@@ -432,6 +432,29 @@ for (const { way, strict = false, media } of WAYS) {
       say("passwords work");
     });
 
+    test("a host may send a small picture beside the large one, and is seen", { skip: strict }, async () => {
+      const owner = await visitor("Pat");
+      await owner.page.getByLabel("Room name").fill("Two sizes");
+      await owner.page.getByLabel("Send a small picture too").check();
+      await owner.page.getByRole("button", { name: "Open room" }).click();
+      await owner.page.getByRole("heading", { name: "Two sizes" }).waitFor();
+      const member = await visitor("Lou");
+      await member.page.getByRole("button", { name: "Watch Two sizes" }).click();
+      await seesPicture(member);
+      const widths = await until("both sizes are sent", () =>
+        owner.page.evaluate(async () => {
+          const video = window.trioSfu.session.media.graph.producers.find(({ kind }) => kind === "video");
+          const rows = [...(await video.getStats()).values()].filter(({ type }) => type === "outbound-rtp");
+          const wide = rows.map(({ frameWidth = 0 }) => frameWidth).sort((a, b) => a - b);
+          return wide.length === 2 && wide.every((width) => width > 0) ? wide : null;
+        }),
+      );
+      assert.equal(widths[1], 2 * widths[0]);
+      await member.context.close();
+      await owner.context.close();
+      say(`two sizes, ${widths.join(" and ")} wide`);
+    });
+
     test("a name in use is kept for its owner", async () => {
       const second = await visitor("Ann");
       assert.notEqual(await second.page.locator("#who").textContent(), "Ann");
