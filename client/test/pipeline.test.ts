@@ -185,6 +185,25 @@ test("what a player said before it changed over to runs cannot undo what it says
   assert.deepEqual(inputs, [[1, 4, 1]]);
 });
 
+test("whoever leaves a seat says so, so that single messages of the next one in it count at once", () => {
+  const host = end(true);
+  const sent: Uint8Array[] = [];
+  const pipe = new InputPipeline({
+    hosts: false,
+    send: () => true,
+    sendRun: (message) => sent.push(message) > 0,
+    clock: new FakeClock(),
+    random: () => 77,
+  });
+  pipe.sit(1);
+  pipe.runsOpened();
+  pipe.sit(2);
+  for (const message of sent) host.pipe.receive("bob", message);
+  host.pipe.receive("eve", input(1, 1, 1));
+  assert.deepEqual(host.inputs, [[1, 4, 1]]);
+  pipe.close();
+});
+
 test("a sender that comes back on a new channel is not applied twice; what it held was let go", () => {
   const { pipe, inputs } = end(true);
   pipe.receive("old", run(1, 1, [PRESS]));

@@ -154,7 +154,7 @@ export abstract class Sender extends Emitter<{ delay: number }> {
     for (const { index, value } of held) this.#values.set(index, value);
   }
 
-  /** Send these changes of the current player's controller. */
+  /** Send these changes of the current player's controller; none says only which seat it is. */
   protected abstract transmit(changes: readonly { index: number; value: number }[]): void;
 
   /** Stop whatever goes on by itself. */
@@ -187,8 +187,7 @@ export abstract class Sender extends Emitter<{ delay: number }> {
 
   /** Say again what is held down, for a channel that has just opened. */
   resend(): void {
-    const held = this.held();
-    if (held.length > 0) this.transmit(held);
+    this.transmit(this.held());
   }
 
   /** What is held down. */
