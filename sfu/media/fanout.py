@@ -155,7 +155,7 @@ class Fanout:
             offset = consumer.sequence_offset
             mid = consumer.mid + sequence_head
             buffers: list[bytes] = []
-            if entry.sent is not None:
+            if entry.sent is not None and (numbered or priority is Priority.VIDEO):
                 sizes = sizes or [length + MAX_TAG for length in lengths]
                 _record(entry, entry.next_transport_sequence, sizes, now)
                 if not numbered:

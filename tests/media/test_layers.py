@@ -13,10 +13,11 @@ from sfu.media.objects import Rung
 from sfu.media.router import Router
 from sfu.media.selection import SILENCE
 from sfu.media.table import MAX_TEMPORAL
-from sfu.rtp.packet import RtpPacket, build_header, sequence_distance
+from sfu.rtp.extensions import packet_elements_untrusted
+from sfu.rtp.packet import RtpPacket, build_header, parse_untrusted, sequence_distance
 from sfu.rtp.rtcp import PictureLossIndication, build_compound, build_nacks, parse_compound_untrusted
 from tests.support.layered import FRAME, Seen, Vp8Layer, simulcast_parameters, vp9_payload
-from tests.support.world import VIDEO_SSRC, World, received
+from tests.support.world import AUDIO_SSRC, VIDEO_SSRC, World, audio_parameters, received
 
 SMALL, LARGE = 777, 778
 
@@ -154,6 +155,31 @@ def test_when_the_top_layer_stops_the_picture_goes_on(reports: bool) -> None:
     assert gap / 30 <= SILENCE + 0.3
     assert {p.ssrc for p in packets if p.number == stopped_at + 30} == {SMALL}
     assert packets[-1].ssrc == LARGE
+
+
+def test_transport_wide_numbers_count_what_carries_them_and_nothing_else() -> None:
+    """Sound has none: were it counted, every sound packet would look lost to the estimate."""
+    stage = Simulcast()
+    world = stage.world
+    stage.play(30)
+    world.core.produce("host", "audio", "audio", audio_parameters(), world.now)
+    world.consume(stage.viewer_id, "audio")
+    for index in range(30):
+        header = build_header(payload_type=111, sequence_number=index, timestamp=index * 960, ssrc=AUDIO_SSRC)
+        stage.host.send_rtp(header, bytes(80), AUDIO_SSRC, index)
+        stage.play(1)
+    numbers = []
+    for data in stage.viewer.rtp:
+        element = packet_elements_untrusted(parse_untrusted(data)).get(5)
+        if element is not None:
+            numbers.append(int.from_bytes(data[element[0] : element[0] + 2], "big"))
+    assert len(numbers) < len(stage.viewer.rtp)
+    assert numbers == list(range(1, len(numbers) + 1))
+    line = world.core._transports[stage.viewer_id].line
+    assert line is not None
+    line.take_sent()
+    assert line.estimator._sent.newest is not None
+    assert world.core._transports[stage.viewer_id].wire.entry.next_transport_sequence == len(numbers) + 1
 
 
 def test_a_switch_waits_for_the_key_frame_and_goes_on_until_it_comes() -> None:
