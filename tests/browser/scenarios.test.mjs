@@ -82,6 +82,15 @@ const decoding = (viewer) =>
 const most = async (user, name) =>
   Math.max(0, ...(await user.run("pictureStats")).map((stats) => stats[name] ?? 0));
 
+/** What the browsers and the relay counted, to find out why something does not hold. */
+const because = async (...users) => {
+  const lines = users.map(async (each) => {
+    const counted = { picture: await each.run("pictureStats"), line: await each.leg.stats() };
+    return `\n${each.name} ${JSON.stringify(counted)}`;
+  });
+  return (await Promise.all(lines)).join("");
+};
+
 const bothWays = (impairment) => ({ up: impairment, down: impairment });
 
 /** Pauses between frames, [when it ended, how long it was] in milliseconds, the one that goes on included. */
@@ -93,8 +102,8 @@ function pauses(times, began, now) {
 const longest = (all) => Math.max(...all.map(([, length]) => length));
 
 /**
- * Look for a while: frames drawn by the host and decoded by the viewer in a second, and the longest pause between two
- * in milliseconds. A busy machine draws fewer, so the share is what can be compared.
+ * Look for a while: frames drawn by the host and decoded by the viewer, and the longest pause between two in
+ * milliseconds. A busy machine draws fewer, so the share is what can be compared.
  */
 async function look(host, viewer, milliseconds) {
   await viewer.run("noteFrames");
@@ -156,12 +165,8 @@ const ages = (inputs) => `p50 ${ageAt(inputs, 0.5).toFixed(0)} ms, p99 ${ageAt(i
 async function hold(scenario, { impaired, viewer, host, player }) {
   const { up, down, holds, rebind, settle = SETTLE } = scenario;
   const what = `${scenario.leg}: ${scenario.name}`;
-  const because = async () =>
-    `\nhost ${JSON.stringify(await host.run("pictureStats"))}` +
-    `\nviewer ${JSON.stringify(await viewer.run("pictureStats"))}` +
-    `\nrelay ${JSON.stringify(await impaired.leg.stats())}`;
   const check = async (holdsTrue, text) => {
-    if (!holdsTrue) assert.fail(text + (await because()));
+    if (!holdsTrue) assert.fail(text + (await because(host, viewer)));
   };
   try {
     if (holds.input !== undefined) {
@@ -206,7 +211,7 @@ async function hold(scenario, { impaired, viewer, host, player }) {
       await sleep(Math.max(0, ended - Date.now()));
       const limit = stretched(holds.recovery * 1_000);
       const took = await recovery(viewer, began, ended, 2 * limit).catch(async (error) => {
-        throw new Error(error.message + (await because()));
+        throw new Error(error.message + (await because(host, viewer)));
       });
       say(`${what}: the picture is steady ${took.toFixed(0)} ms after its end`);
       await check(took <= limit, `it took ${took} ms, more than ${limit}`);
@@ -266,7 +271,9 @@ describe("several sizes, of the line of", { concurrency: false }, () => {
         await Promise.all([viewer, other].map(decoding));
         const isTop = async (each) => (await most(each, "frameWidth")) === (await most(host, "frameWidth"));
         const isWide = () => isTop(viewer);
-        await until("the viewer gets the top layer", isWide, 8_000, 200);
+        await until("the viewer gets the top layer", isWide, 8_000, 200).catch(async (error) => {
+          throw new Error(error.message + (await because(host, viewer, other)));
+        });
         const beside = look(host, other, PLAIN + scenario.settle * 1_000 + IMPAIRED);
         await hold(scenario, { host, viewer, impaired: viewer });
         assert.ok(await isTop(other), "the other lost the top layer");
