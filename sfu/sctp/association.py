@@ -357,7 +357,7 @@ class Association(Control):
         """A packet without our tag: INIT, COOKIE-ECHO, or an ABORT or SHUTDOWN-COMPLETE with its tag
         reflected."""
         try:
-            header = parse_header_untrusted(data)
+            header = parse_header_untrusted(data, zero_checksum=True)
         except SctpError:
             self.dropped[Drop.MALFORMED] += 1
             raise

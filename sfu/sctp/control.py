@@ -212,7 +212,7 @@ class Control:
         self._guard = math.inf
         self._errors = 0
         self._handshake.adopt(agreed)
-        self._header = self._handshake.header(agreed.peer_tag)
+        self._header = self._handshake.header(agreed.peer_tag, zero_checksum=agreed.zero_checksum)
         self._attach(agreed)
         self._advance(trigger)
         self._heartbeat.start(now)
@@ -222,6 +222,7 @@ class Control:
                 inbound_streams=agreed.inbound_streams,
                 partial_reliability=agreed.partial_reliability,
                 stream_reset=agreed.stream_reset,
+                zero_checksum=agreed.zero_checksum,
                 restarted=restarted,
             )
         )
@@ -230,7 +231,7 @@ class Control:
     def _attach(self, agreed: Negotiated) -> None:
         """Fresh halves for what was agreed."""
         local_port, remote_port = self._ports
-        self._expected = PacketHeader(remote_port, local_port, agreed.local_tag)
+        self._expected = PacketHeader(remote_port, local_port, agreed.local_tag, zero_checksum=True)
         self._outbound = Outbound(self._queue, agreed.local_tsn, self.mtu, RetransmissionTimeout())
         self._outbound.peer_window = agreed.peer_window
         self._outbound.partial_reliability = agreed.partial_reliability

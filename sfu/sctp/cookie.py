@@ -20,7 +20,7 @@ COOKIE_LIFETIME = 60.0
 """Seconds a cookie is good for (Valid.Cookie.Life, RFC 9260 16)."""
 KEY_LENGTH = 32
 
-_FIELDS: Final = struct.Struct("!dIIIIIIIHHBB")
+_FIELDS: Final = struct.Struct("!dIIIIIIIHHBBB")
 _MAC_LENGTH: Final = hashlib.sha256().digest_size
 COOKIE_LENGTH = _FIELDS.size + _MAC_LENGTH
 
@@ -45,6 +45,7 @@ class Cookie:
     inbound_streams: int
     partial_reliability: bool
     stream_reset: bool
+    zero_checksum: bool
 
     def seal(self, key: bytes) -> bytes:
         """Encode and sign."""
@@ -61,6 +62,7 @@ class Cookie:
             self.inbound_streams,
             self.partial_reliability,
             self.stream_reset,
+            self.zero_checksum,
         )
         return fields + hmac.digest(key, fields, "sha256")
 

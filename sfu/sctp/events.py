@@ -38,6 +38,8 @@ class AssociationEstablished:
     """Whether the peer takes FORWARD-TSN; otherwise limits only discard what was never sent."""
     stream_reset: bool
     """Whether the peer takes RE-CONFIG."""
+    zero_checksum: bool
+    """Whether the peer takes packets without a checksum (RFC 9653), so that ours have none."""
     restarted: bool
     """Whether this replaces an earlier association, whose unacknowledged and undelivered messages are gone.
     """

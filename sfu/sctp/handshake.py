@@ -33,6 +33,7 @@ from sfu.sctp.parameters import (
     SupportedExtensions,
     UnknownParameter,
     UnrecognizedParameter,
+    ZeroChecksumAcceptable,
     encode_parameters,
 )
 
@@ -58,6 +59,8 @@ class Negotiated:
     inbound_streams: int
     partial_reliability: bool
     stream_reset: bool
+    zero_checksum: bool
+    """Whether the peer takes packets without a checksum (RFC 9653)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +93,14 @@ class Offer:
     def agree(self, peer: InitChunk | InitAckChunk) -> Negotiated:
         """What follows from our offer and the peer's (5.1.1; RFC 3758 3.3; RFC 6525 3.1)."""
         extensions: set[int] = set()
-        forward_tsn = False
+        forward_tsn = zero_checksum = False
         for parameter in peer.parameters:
             if isinstance(parameter, SupportedExtensions):
                 extensions.update(parameter.chunk_types)
             elif isinstance(parameter, ForwardTsnSupported):
                 forward_tsn = True
+            elif isinstance(parameter, ZeroChecksumAcceptable):
+                zero_checksum = parameter.method == ZeroChecksumAcceptable.DTLS
         return Negotiated(
             local_tag=self.tag,
             local_tsn=self.tsn,
@@ -106,12 +111,14 @@ class Offer:
             inbound_streams=min(self.inbound_streams, peer.outbound_streams),
             partial_reliability=forward_tsn or ForwardTsnChunk.type in extensions,
             stream_reset=ReconfigChunk.type in extensions,
+            zero_checksum=zero_checksum,
         )
 
 
 OUR_PARAMETERS: tuple[Parameter, ...] = (
     ForwardTsnSupported(),
     SupportedExtensions((ForwardTsnChunk.type, ReconfigChunk.type)),
+    ZeroChecksumAcceptable(ZeroChecksumAcceptable.DTLS),
 )
 """Extensions we offer, in every INIT and INIT-ACK."""
 
@@ -157,6 +164,7 @@ def make_cookie(agreed: Negotiated, tie_local: int, tie_peer: int, now: float) -
         inbound_streams=agreed.inbound_streams,
         partial_reliability=agreed.partial_reliability,
         stream_reset=agreed.stream_reset,
+        zero_checksum=agreed.zero_checksum,
     )
 
 
@@ -172,6 +180,7 @@ def from_cookie(cookie: Cookie) -> Negotiated:
         inbound_streams=cookie.inbound_streams,
         partial_reliability=cookie.partial_reliability,
         stream_reset=cookie.stream_reset,
+        zero_checksum=cookie.zero_checksum,
     )
 
 
@@ -220,9 +229,10 @@ class Handshake:
         """What follows from the peer's INIT-ACK, while our COOKIE-ECHO is out."""
         self._key = random_bytes(KEY_LENGTH)
 
-    def header(self, tag: int) -> PacketHeader:
-        """The header of packets to the peer, with some verification tag."""
-        return PacketHeader(*self._ports, tag)
+    def header(self, tag: int, *, zero_checksum: bool = False) -> PacketHeader:
+        """The header of packets to the peer, with some verification tag. Packets with an INIT or COOKIE-ECHO
+        must not have a zero checksum (RFC 9653 5.2)."""
+        return PacketHeader(*self._ports, tag, zero_checksum=zero_checksum)
 
     def init_packet(self) -> bytes:
         """Our INIT, alone in its packet, under tag 0 (8.5.1)."""

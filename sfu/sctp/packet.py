@@ -2,7 +2,8 @@
 
 The checksum covers the packet with its own field zeroed. The header of all packets of one direction of an
 association is the same, so :class:`PacketHeader` keeps the CRC of those first twelve bytes and a packet costs
-one ``extend`` over the rest, in either direction. A zero checksum (RFC 9653) would be decided here.
+one ``extend`` over the rest, in either direction; or nothing, with a zero checksum (RFC 9653): DTLS has found
+every error before.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from sfu.sctp.chunks import (
     DATA_FIELDS,
     DATA_HEADER_LENGTH,
     Chunk,
+    CookieEchoChunk,
     DataChunk,
+    InitChunk,
     SackChunk,
     UnknownChunk,
     parse_chunk_untrusted,
@@ -39,6 +42,7 @@ BARE_SACK_SIZE: Final = 12 + 16
 BARE_SACK_FIELDS: Final = struct.Struct("!III")
 """Cumulative TSN, a_rwnd, and both counts as one number, which must be 0."""
 _ZERO_CRC: Final = bytes(4)
+_NEVER_ZERO: Final = (InitChunk.type, CookieEchoChunk.type)
 
 
 class PacketHeader:
@@ -47,27 +51,36 @@ class PacketHeader:
     Immutable by convention; made anew when a tag changes.
     """
 
-    __slots__ = ("crc", "prefix")
+    __slots__ = ("crc", "prefix", "zero_checksum")
 
-    def __init__(self, source_port: int, destination_port: int, tag: int) -> None:
+    def __init__(
+        self, source_port: int, destination_port: int, tag: int, *, zero_checksum: bool = False
+    ) -> None:
         self.prefix = _PREFIX.pack(source_port, destination_port, tag)
         """The eight bytes before the checksum, as they travel."""
         self.crc: int = _extend(0, self.prefix + _ZERO_CRC)
         """CRC32c of the twelve bytes with the checksum zeroed."""
+        self.zero_checksum = zero_checksum
+        """Whether packets are sent with a checksum of zero, and taken with it."""
 
     def packet(self, body: bytes) -> bytes:
         """Put header and checksum before encoded chunks."""
+        if self.zero_checksum:
+            return self.prefix + _ZERO_CRC + body
         return self.prefix + _CRC.pack(_extend(self.crc, body)) + body
 
     def checksum_matches(self, data: bytes) -> bool:
-        """Check the CRC32c of a packet that begins with :attr:`prefix` and has at least twelve bytes."""
+        """Check the CRC32c of a packet that begins with :attr:`prefix` and has at least 13 bytes; zero will
+        do if :attr:`zero_checksum`, except for INIT and COOKIE-ECHO (RFC 9653 5.3)."""
+        if self.zero_checksum and data[8:12] == _ZERO_CRC and data[12] not in _NEVER_ZERO:
+            return True
         return bool(_CRC.pack(_extend(self.crc, data[12:])) == data[8:12])
 
 
-def parse_header_untrusted(data: bytes) -> PacketHeader:
+def parse_header_untrusted(data: bytes, *, zero_checksum: bool = False) -> PacketHeader:
     """Read the common header of a packet. Raises :class:`SctpError` if the size cannot be right."""
     _check_size(data)
-    return PacketHeader(*_PREFIX.unpack_from(data))
+    return PacketHeader(*_PREFIX.unpack_from(data), zero_checksum=zero_checksum)
 
 
 def tag_of(data: bytes) -> int:

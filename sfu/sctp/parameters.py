@@ -101,12 +101,13 @@ class ForwardTsnSupported:
 
 @dataclass(frozen=True, slots=True)
 class ZeroChecksumAcceptable:
-    """Zero Checksum Acceptable (RFC 9653 4): read and ignored; we go on sending checksums and expecting
-    them."""
+    """Zero Checksum Acceptable (RFC 9653 4): its sender takes packets without a checksum."""
 
+    DTLS: ClassVar[int] = 1
+    """The error detection method (EDMID) of SCTP over DTLS."""
     type: ClassVar[int] = 0x8001
     method: int
-    """Error detection method; 1 is DTLS."""
+    """Error detection method."""
 
     @property
     def value(self) -> bytes:

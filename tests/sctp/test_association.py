@@ -106,7 +106,7 @@ def test_handshake_from_one_side_or_both_at_once(both: bool) -> None:
     network = pair()
     network.establish(both=both)
     for side in (network.a, network.b):
-        assert side.events == [AssociationEstablished(1024, 1024, True, True, restarted=False)]
+        assert side.events == [AssociationEstablished(1024, 1024, True, True, True, restarted=False)]
         assert not any(side.association.dropped.values())
     assert len(network.a.link.sent) == (4 if both else 2)
 
@@ -224,7 +224,7 @@ def test_extensions_are_used_only_if_both_have_them() -> None:
     assert isinstance(answer, c.InitAckChunk)
     cookie = next(p for p in answer.parameters if isinstance(p, StateCookie))
     inject(network, network.a, c.CookieEchoChunk(cookie.cookie))
-    assert a.next_event() == AssociationEstablished(16, 16, True, False, restarted=False)
+    assert a.next_event() == AssociationEstablished(16, 16, True, False, False, restarted=False)
     with pytest.raises(ResetRefused) as caught:
         a.reset_streams([1], network.now)
     assert caught.value.reason is Refusal.UNSUPPORTED
@@ -430,16 +430,55 @@ def test_wrong_tags_ports_and_checksums_are_dropped_and_counted() -> None:
     network = up()
     b = network.b
     data = PacketHeader(5000, 5000, TAG_B).packet(c.encode_chunk(c.DataChunk(100, 0, 0, 51, 3, b"x")))
-    b.association.receive_datagram_untrusted(data[:8] + bytes(4) + data[12:], network.now)
+    b.association.receive_datagram_untrusted(data[:8] + b"bad!" + data[12:], network.now)
     assert inject(network, b, c.DataChunk(100, 0, 0, 51, 3, b"x"), tag=TAG_B + 1) == []
     assert inject(network, b, c.ShutdownAckChunk(), tag=0) == []
     b.association.receive_datagram_untrusted(PacketHeader(5001, 5000, TAG_B).packet(data[12:]), network.now)
     b.association.receive_datagram_untrusted(
-        PacketHeader(5000, 5000, TAG_B + 1).packet(data[12:])[:8] + bytes(4) + data[12:], network.now
+        PacketHeader(5000, 5000, TAG_B + 1).packet(data[12:])[:8] + b"bad!" + data[12:], network.now
     )
     assert counted(b) == {Drop.CHECKSUM: 2, Drop.TAG: 2, Drop.PORTS: 1}
     network.pump(b)
     assert b.messages == []
+
+
+def checksum(data: bytes) -> int:
+    return int.from_bytes(data[8:12], "big")
+
+
+def test_checksums_are_left_out_once_the_association_is_up() -> None:
+    """RFC 9653 5.2: but never with INIT or COOKIE-ECHO."""
+    network = up()
+    network.a.association.send(0, 51, b"x", network.now)
+    network.run(1)
+    seen = [data for side in (network.a, network.b) for data in side.link.sent]
+    kinds = (c.InitChunk.type, c.InitAckChunk.type, c.CookieEchoChunk.type)
+    assert {data[12] for data in seen if checksum(data)} == set(kinds)
+    assert {data[12] for data in seen if not checksum(data)} == {0, 3, c.CookieAckChunk.type}
+    assert [message.data for message in network.b.messages] == [b"x"]
+
+
+@pytest.mark.parametrize("parameters", [(), (ZeroChecksumAcceptable(2),)], ids=str)
+def test_a_peer_that_does_not_take_zero_checksums_gets_none(parameters: tuple[object, ...]) -> None:
+    network = pair()
+    a = network.a.association
+    ((answer,),) = inject(network, network.a, init(7, 9, *parameters), tag=0)
+    assert isinstance(answer, c.InitAckChunk)
+    assert ZeroChecksumAcceptable(ZeroChecksumAcceptable.DTLS) in answer.parameters
+    cookie = next(p for p in answer.parameters if isinstance(p, StateCookie))
+    inject(network, network.a, c.CookieEchoChunk(cookie.cookie))
+    a.send(0, 51, b"x", network.now)
+    assert all(checksum(data) for data in a.datagrams_to_send(network.now))
+
+
+def test_an_init_or_cookie_echo_without_a_checksum_is_dropped() -> None:
+    network = up()
+    b = network.b.association
+    for tag, chunk in ((0, init()), (TAG_B, c.CookieEchoChunk(bytes(100)))):
+        data = PacketHeader(5000, 5000, tag, zero_checksum=True).packet(c.encode_chunk(chunk))
+        b.receive_datagram_untrusted(data, network.now)
+    assert counted(network.b) == {Drop.CHECKSUM: 2}
+    assert b.datagrams_to_send(network.now) == []
 
 
 def test_malformed_packets_raise_and_change_nothing() -> None:

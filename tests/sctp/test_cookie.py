@@ -16,7 +16,7 @@ cookies = st.builds(
     st.floats(0, 1e9),
     u32, u32, u32, u32, u32, u32, u32,
     u16, u16,
-    st.booleans(), st.booleans(),
+    st.booleans(), st.booleans(), st.booleans(),
 )  # fmt: skip
 
 

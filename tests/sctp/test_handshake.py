@@ -33,6 +33,7 @@ def test_both_sides_agree() -> None:
         inbound_streams=16,
         partial_reliability=True,
         stream_reset=True,
+        zero_checksum=True,
     )
     back = theirs.agree(ours.init_ack(b"cookie", ()))
     assert (back.outbound_streams, back.inbound_streams) == (16, 1024)
@@ -56,11 +57,11 @@ def test_both_sides_agree() -> None:
     ],
 )
 def test_verdicts(local: int, peer: int, ties: tuple[int, int], verdict: CookieVerdict) -> None:
-    agreed = Negotiated(local, 1, peer, 2, 3, 4, 5, True, True)
+    agreed = Negotiated(local, 1, peer, 2, 3, 4, 5, True, True, True)
     assert judge_cookie(make_cookie(agreed, *ties, 0.0), LOCAL, PEER) is verdict
 
 
 def test_a_cookie_ages() -> None:
-    cookie = make_cookie(Negotiated(1, 1, 1, 1, 1, 1, 1, True, True), 0, 0, 1000.0)
+    cookie = make_cookie(Negotiated(1, 1, 1, 1, 1, 1, 1, True, True, False), 0, 0, 1000.0)
     assert not is_stale(cookie, 1000.0 + COOKIE_LIFETIME)
     assert is_stale(cookie, 1000.1 + COOKIE_LIFETIME)
