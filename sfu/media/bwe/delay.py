@@ -132,10 +132,14 @@ class DelayDetector:
 def _slope(points: deque[tuple[float, float]]) -> float:
     """Of the line of least squares through the points; 0 where all have one x."""
     count = len(points)
-    mean_x = sum(x for x, _ in points) / count
-    mean_y = sum(y for _, y in points) / count
-    numerator = denominator = 0.0
+    origin_x, origin_y = points[0]  # near the points, or the sums would lose their small differences
+    sum_x = sum_y = sum_xx = sum_xy = 0.0
     for x, y in points:
-        numerator += (x - mean_x) * (y - mean_y)
-        denominator += (x - mean_x) ** 2
-    return numerator / denominator if denominator else 0.0
+        x -= origin_x
+        y -= origin_y
+        sum_x += x
+        sum_y += y
+        sum_xx += x * x
+        sum_xy += x * y
+    denominator = count * sum_xx - sum_x * sum_x
+    return (count * sum_xy - sum_x * sum_y) / denominator if denominator > 0 else 0.0

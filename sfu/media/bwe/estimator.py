@@ -87,9 +87,10 @@ class SendSideEstimator:
         self._remb = None
         prober, arrived, delay = self._prober, self._arrived, self._delay
         usage = Usage.NORMAL
+        blind_from, blind_to = prober.blind_span()
         for _, sent, arrival, size in report.arrivals:
             arrived.on_packet(sent, arrival, size)
-            if not prober.covers(sent):
+            if not blind_from <= sent <= blind_to:
                 delay.on_packet(sent, arrival)
                 if delay.usage is Usage.OVERUSE:
                     usage = Usage.OVERUSE
@@ -214,10 +215,15 @@ class SendSideEstimator:
 
     def _silence(self) -> float | None:
         """When the next step down is due, if nothing is heard until then."""
-        answered, oldest, newest = self._answered_at, self._sent.oldest_unreported, self._sent.newest
-        if answered is None or oldest is None or newest is None:
+        answered, newest = self._answered_at, self._sent.newest
+        if answered is None or newest is None:
             return None
-        timeout = REPORT_TIMEOUT if self._coarse else FEEDBACK_TIMEOUT
-        due = max(max(answered, oldest) + timeout, self._lowered_at + SILENCE_INTERVAL)
+        since, timeout = answered, REPORT_TIMEOUT
+        if not self._coarse:
+            oldest = self._sent.oldest_unreported
+            if oldest is None:
+                return None
+            since, timeout = max(answered, oldest), FEEDBACK_TIMEOUT
+        due = max(since + timeout, self._lowered_at + SILENCE_INTERVAL)
         # Nothing is sent any more: nothing needs to be answered.
         return None if newest < max(answered, due - timeout) else due

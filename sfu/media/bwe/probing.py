@@ -116,7 +116,7 @@ class Prober:
     def postpone(self, now: float) -> None:
         """The line is too full: no probe for a while, and the current one counts for nothing."""
         self._not_before = max(self._not_before, now + QUIET_AFTER_DECREASE)
-        self.covers(now)
+        self.blind_span()
         self._cluster = None
 
     def next_probe(self, estimate: int, sending: int, now: float, *, coarse: bool) -> Probe | None:
@@ -149,12 +149,12 @@ class Prober:
             current.last = first + len(sizes) - 1
             current.deadline = now + TIMEOUT
 
-    def covers(self, sent: float) -> bool:
-        """Whether the delay of what was sent then is of the probe's making."""
+    def blind_span(self) -> tuple[float, float]:
+        """From when to when what is sent has a delay of the last probe's making."""
         cluster = self._cluster
         if cluster is not None and cluster.first is not None:
             self._blind = (cluster.started, cluster.ended + DRAIN)
-        return self._blind[0] <= sent <= self._blind[1]
+        return self._blind
 
     def on_report(self, arrivals: Iterable[Arrival], reported: int, now: float) -> int | None:
         """What arrived. Once the probe is answered: the bits/s it showed, if more than the estimate was."""
@@ -185,14 +185,14 @@ class Prober:
         if shown < SUCCESS * cluster.estimate:
             self._fail(now)
             return None
-        self.covers(now)
+        self.blind_span()
         self._cluster = None
         self._interval = MIN_INTERVAL
         self._not_before = now + MIN_INTERVAL if saturated else now
         return shown
 
     def _fail(self, now: float) -> None:
-        self.covers(now)
+        self.blind_span()
         self._cluster = None
         self._not_before = now + self._interval
         self._interval = min(2 * self._interval, self._max_interval)

@@ -14,9 +14,9 @@ from sfu.rtp.packet import SEQUENCE_MODULUS
 from sfu.rtp.rtcp import TransportFeedback
 from sfu.rtp.rtcp.transport_cc import TICK, TICKS_PER_REFERENCE
 
-MAX_SENT_PACKETS: Final = 8192
-"""Packets that wait for feedback; the oldest are forgotten first. Twelve seconds of 6 Mbit/s."""
-MAX_SENT_AGE: Final = 10.0
+MAX_SENT_PACKETS: Final = 4096
+"""Packets that wait for feedback; the oldest are forgotten first. Five seconds of 7 Mbit/s."""
+MAX_SENT_AGE: Final = 5.0
 """Seconds after which nobody will report on a packet any more."""
 OUTAGE_TIME: Final = 0.25
 """Seconds of sending that are lost without a gap: a line that is gone, not one that is full."""
@@ -104,11 +104,9 @@ class SentPackets:
         arrivals: list[Arrival] = []
         if self._next is None:
             return Report(arrivals, 0, self._reported)
-        half = SEQUENCE_MODULUS // 2
-        expected = self._reported + 1
-        base = expected + (feedback.base_sequence - expected + half) % SEQUENCE_MODULUS - half
-        if base >= self._next:
-            return Report(arrivals, 0, self._reported)
+        expected, last = self._reported + 1, self._next - 1
+        # Reports are on the past only: the numbers are the newest that these 16 bits can mean.
+        base = last - (last - feedback.base_sequence) % SEQUENCE_MODULUS
         end = min(base + feedback.status_count, self._next)
         self._take_apart(end)
         sent, lost = self._sent, self._lost

@@ -69,10 +69,19 @@ def test_the_reference_time_wraps() -> None:
 
 def test_numbers_never_sent_mean_nothing() -> None:
     packets = sent(10, 3)
-    assert packets.on_feedback_untrusted(message(13, [0, 1])).arrivals == []
+    report = packets.on_feedback_untrusted(message(13, [0, 1]))
+    assert (report.arrivals, report.lost, report.reported) == ([], 0, 9)
     report = packets.on_feedback_untrusted(message(10, [0], count=0xFFFF))
     assert (len(report.arrivals), report.lost, report.reported) == (1, 2, 12)
     assert SentPackets().on_feedback_untrusted(message(1, [0])).arrivals == []
+
+
+def test_the_numbers_are_right_again_after_a_long_silence() -> None:
+    packets = SentPackets()
+    for i in range(1000):
+        packets.append(i * 50, [1000] * 50, i * 0.01)
+    assert numbers(packets, message(49_990, [0, 1])) == [49_990, 49_991]
+    assert packets.on_feedback_untrusted(message(49_992, [0])).reported == 49_992
 
 
 def spaced(count: int, interval: float) -> SentPackets:
