@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
 from tests.interop.content import TONE, digest, messages
-from tests.support.daemon import Daemon, clean, environment, running_daemon
+from tests.support.daemon import Daemon, clean, running_daemon
+from tests.support.remote_peer import Remote, aiortc, together
 
 pytestmark = pytest.mark.interop
 
-ROOT = Path(__file__).parents[2]
-SOON = 20.0
-"""Seconds for whatever must happen, on a machine that has other things to do."""
 ENOUGH_FRAMES = 45
 CHANNELS: dict[str, dict[str, Any]] = {
     "reliable": {"ordered": True},
@@ -43,82 +35,6 @@ def daemon() -> Iterator[Daemon]:
         ended = one.stop()
         assert ended.status == 0
         assert clean(ended.stderr)
-
-
-class Remote:
-    """A :mod:`tests.support.aiortc_peer` process."""
-
-    def __init__(self, process: trio.Process) -> None:
-        self._process = process
-        self._buffer = b""
-
-    async def do(self, name: str, **arguments: Any) -> Any:
-        """Run one command there. Raises AssertionError with its words if it fails."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        await self._process.stdin.send_all(json.dumps({"do": name, **arguments}).encode() + b"\n")
-        with trio.fail_after(SOON * 2):
-            while b"\n" not in self._buffer:
-                data = await self._process.stdout.receive_some()
-                assert data, "the peer's process ended"
-                self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        answer = json.loads(line)
-        assert "error" not in answer, answer["error"]
-        return answer["value"]
-
-    async def until(self, what: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-        """Its status, once something holds of it."""
-        status: dict[str, Any] = {}
-        with trio.move_on_after(SOON):
-            while True:
-                status = await self.do("status")
-                assert status["failures"] == []
-                if what(status):
-                    return status
-                await trio.sleep(0.1)
-        raise AssertionError(status)
-
-    def kill(self) -> None:
-        """As a crash would: nobody is told."""
-        self._process.kill()
-
-
-@asynccontextmanager
-async def remote(daemon: Daemon, name: str) -> AsyncIterator[Remote]:
-    """Start a peer's process; it is killed at the end."""
-    token = await trio.to_thread.run_sync(daemon.mint, name)
-    with tempfile.TemporaryFile() as stderr:
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "tests.support.aiortc_peer", daemon.url, token],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            cwd=ROOT,
-            env=environment(),
-        )
-        try:
-            yield Remote(process)
-        finally:
-            process.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()
-                for stream in (process.stdin, process.stdout):
-                    assert stream is not None
-                    await stream.aclose()
-            stderr.seek(0)
-            sys.stderr.write(f"{name}:\n{stderr.read().decode()}")
-
-
-async def together(*work: Awaitable[Any]) -> None:
-    """Wait for several things at once."""
-
-    async def wait(one: Awaitable[Any]) -> None:
-        await one
-
-    async with trio.open_nursery() as nursery:
-        for one in work:
-            nursery.start_soon(wait, one)
 
 
 def watched(status: dict[str, Any], count: int = ENOUGH_FRAMES) -> bool:
@@ -149,7 +65,7 @@ async def check_channel(sender: Remote, receiver: Remote, label: str, seed: int)
 async def test_a_game(daemon: Daemon, host_role: str, viewer_role: str) -> None:
     """Picture, sound and data, with either side of DTLS on either side of the game."""
     room = f"game {host_role}"
-    async with remote(daemon, "host") as host, remote(daemon, "viewer") as viewer:
+    async with aiortc(daemon, "host") as host, aiortc(daemon, "viewer") as viewer:
         await host.do("join", room=room, create=True, dtls_role=host_role)
         await host.do("produce", kinds=["video", "audio"], channels=CHANNELS)
         await viewer.do("join", room=room, dtls_role=viewer_role)
@@ -186,7 +102,7 @@ async def test_a_game(daemon: Daemon, host_role: str, viewer_role: str) -> None:
 
 async def test_lost_packets_are_repaired(daemon: Daemon) -> None:
     """Losing one in twenty both ways: aiortc asks us, and we ask aiortc, to send again over RTX."""
-    async with remote(daemon, "host") as host, remote(daemon, "viewer") as viewer:
+    async with aiortc(daemon, "host") as host, aiortc(daemon, "viewer") as viewer:
         await host.do("join", room="loss", create=True)
         await host.do("produce", kinds=["video"], channels={})
         await viewer.do("join", room="loss")
@@ -211,7 +127,7 @@ async def test_lost_packets_are_repaired(daemon: Daemon) -> None:
 
 async def test_ice_restarts_from_new_ports(daemon: Daemon) -> None:
     """Both ends change their addresses in the middle of a game: nothing is lost, nothing starts anew."""
-    async with remote(daemon, "host") as host, remote(daemon, "viewer") as viewer:
+    async with aiortc(daemon, "host") as host, aiortc(daemon, "viewer") as viewer:
         await host.do("join", room="restart", create=True)
         await host.do("produce", kinds=["video", "audio"], channels=CHANNELS)
         await viewer.do("join", room="restart")
@@ -234,15 +150,15 @@ async def test_ice_restarts_from_new_ports(daemon: Daemon) -> None:
 
 async def test_a_crashed_viewer_comes_back(daemon: Daemon) -> None:
     """A new process in the same place sees the picture: a key frame is asked for on its behalf."""
-    async with remote(daemon, "host") as host:
+    async with aiortc(daemon, "host") as host:
         await host.do("join", room="crash", create=True)
         await host.do("produce", kinds=["video", "audio"], channels={})
-        async with remote(daemon, "viewer") as viewer:
+        async with aiortc(daemon, "viewer") as viewer:
             await viewer.do("join", room="crash")
             await viewer.until(watched)
             viewer.kill()
         plis = (await host.do("status"))["feedback"]["video"].get("pli", 0)
-        async with remote(daemon, "viewer") as viewer:
+        async with aiortc(daemon, "viewer") as viewer:
             await viewer.do("join", room="crash")
             status = await viewer.until(watched)
             [numbers] = status["numbers"]
@@ -254,7 +170,7 @@ async def test_a_crashed_viewer_comes_back(daemon: Daemon) -> None:
 
 async def test_transports_are_made_anew(daemon: Daemon) -> None:
     """``sfu-recreate-transports`` by the host and then by the viewer: the game goes on each time."""
-    async with remote(daemon, "host") as host, remote(daemon, "viewer") as viewer:
+    async with aiortc(daemon, "host") as host, aiortc(daemon, "viewer") as viewer:
         await host.do("join", room="anew", create=True)
         await host.do("produce", kinds=["video", "audio"], channels=CHANNELS)
         await viewer.do("join", room="anew")
@@ -273,7 +189,7 @@ async def test_transports_are_made_anew(daemon: Daemon) -> None:
 async def test_the_end_of_the_daemon_is_seen() -> None:
     """Both ends hear that it goes: by signaling, and by DTLS on every transport."""
     with running_daemon() as daemon:
-        async with remote(daemon, "host") as host, remote(daemon, "viewer") as viewer:
+        async with aiortc(daemon, "host") as host, aiortc(daemon, "viewer") as viewer:
             await host.do("join", room="end", create=True)
             await host.do("produce", kinds=["video"], channels={})
             await viewer.do("join", room="end")
