@@ -89,9 +89,10 @@ class Bare {
   }
 
   /** `simulcast` sends two sizes: true, or the most bits a second of the full and of the half one. */
-  async host(room, { simulcast = false, codec = undefined } = {}) {
+  async host(room, { simulcast = false, codec = undefined, maxBitrate = undefined } = {}) {
     this.#options.simulcast = simulcast;
     this.#options.codec = codec;
+    this.#options.maxBitrate = maxBitrate;
     const extra = { ...this.#extra(room, 0), room_phase: "running", spectator_mode: 1, rom_name: "Clock" };
     await this.call("open-room", { extra, maxPlayers: 4, password: null });
     // Sent without waiting: nobody looks at what comes back for it.
@@ -109,6 +110,7 @@ class Bare {
       track: this.#picture(),
       stopTracks: false,
       ...(this.#options.codec ? { codec: this.#codec(this.#options.codec) } : {}),
+      ...(this.#options.maxBitrate ? { encodings: [{ maxBitrate: this.#options.maxBitrate }] } : {}),
       ...(this.#options.simulcast ? this.#twoSizes(this.#options.simulcast) : {}),
     });
     this.transports.audio = await this.#transport("send");
