@@ -288,6 +288,11 @@ class PythonEngine:
         layers = NO_LAYERS if codec is None else read_layers(codec, payload)
         if codec in _PARTLY_MARKED and (layers.spatial or layers.temporal):
             layers = KEYFRAME if layers.keyframe else NO_LAYERS
+        if stream.descriptor_id in elements:
+            at, length = elements[stream.descriptor_id]
+            descriptor = stream.descriptors.read_untrusted(plain[at : at + length])
+            if descriptor is not None:
+                layers = descriptor.layers(layers.keyframe)
         stream.layer_octets[layers.spatial * MAX_TEMPORAL + layers.temporal] += size
         newest = stream.sequence.highest
         extended = stream.sequence.unwrap(packet.sequence_number)

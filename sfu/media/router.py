@@ -184,6 +184,10 @@ class Router:
                 (e.id for e in parameters.header_extensions if e.uri == ExtensionUri.TRANSPORT_WIDE_CC),
                 None,
             ),
+            descriptor_id=next(
+                (e.id for e in parameters.header_extensions if e.uri == ExtensionUri.DEPENDENCY_DESCRIPTOR),
+                None,
+            ),
             cache=RetransmissionCache() if producer.kind == "video" else None,
             vp8_types=frozenset(
                 mapping.payload_types[c.payload_type]

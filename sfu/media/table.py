@@ -22,6 +22,7 @@ from typing import Final, TypeAlias
 
 from sfu.ice.address import Address
 from sfu.media.egress import Priority
+from sfu.rtp.dependency_descriptor import DependencyDescriptorReader
 from sfu.rtp.layers import PacketLayers
 from sfu.rtp.packet import SequenceUnwrapper, Unwrapper
 from sfu.rtp.payload import VideoCodec
@@ -158,6 +159,9 @@ class ProducerStream:
     """The producer's header extension ids to the router's, for those that are passed on."""
     transport_sequence_id: int | None
     """The producer's id of the transport-wide sequence number."""
+    descriptor_id: int | None = None
+    """The producer's id of the dependency descriptor."""
+    descriptors: DependencyDescriptorReader = field(default_factory=DependencyDescriptorReader)
     sequence: SequenceUnwrapper = field(default_factory=SequenceUnwrapper)
     timestamp: int | None = None
     """RTP timestamp of the newest packet."""

@@ -13,11 +13,20 @@ from sfu.media.objects import Rung
 from sfu.media.router import Router
 from sfu.media.selection import SILENCE
 from sfu.media.table import MAX_TEMPORAL
-from sfu.rtp.extensions import packet_elements_untrusted
+from sfu.rtp.extensions import ExtensionUri, build_extension, packet_elements_untrusted
 from sfu.rtp.packet import RtpPacket, build_header, parse_untrusted, sequence_distance
 from sfu.rtp.rtcp import PictureLossIndication, build_compound, build_nacks, parse_compound_untrusted
+from tests.support.dependency_descriptor import Structure, Template, write
 from tests.support.layered import FRAME, Seen, Vp8Layer, simulcast_parameters, vp9_payload
-from tests.support.world import AUDIO_SSRC, VIDEO_SSRC, World, audio_parameters, received
+from tests.support.world import (
+    AUDIO_SSRC,
+    MID_ID,
+    VIDEO_SSRC,
+    World,
+    audio_parameters,
+    received,
+    video_parameters,
+)
 
 SMALL, LARGE = 777, 778
 
@@ -357,3 +366,58 @@ def test_a_late_packet_of_a_layer_left_out_is_repeated_as_an_empty_one() -> None
     stage.world.run(0.1)
     [repair] = received(stage.viewer, stage.ssrc + 1)
     assert repair.payload == gap.to_bytes(2, "big")
+
+
+def test_temporal_layers_that_only_the_dependency_descriptor_names() -> None:
+    """As browsers send AV1 and H264: nothing in the payload tells."""
+    structure = Structure(
+        [
+            Template(0, 0, "SSS"),
+            Template(0, 0, "SSS", [4]),
+            Template(0, 1, "-DR", [2]),
+            Template(0, 2, "--D", [1]),
+        ]
+    )
+    world = World()
+    host_id, host = world.join("host")
+    parameters = video_parameters()
+    parameters["codecs"][0] |= {"mimeType": "video/AV1", "parameters": {}}
+    parameters["headerExtensions"].append({"uri": ExtensionUri.DEPENDENCY_DESCRIPTOR, "id": 7})
+    world.core.produce(host_id, "video", "video", parameters, world.now)
+    viewer_id, viewer = world.join()
+    ssrc = world.consume(viewer_id)["rtpParameters"]["encodings"][0]["ssrc"]
+
+    def play(first: int, last: int) -> None:
+        for number in range(first, last):
+            key = number == 0
+            template = 0 if key else (1, 3, 2, 3)[number % 4]
+            for place in range(2):
+                element = write(
+                    template,
+                    number,
+                    start=place == 0,
+                    end=place == 1,
+                    structure=structure if key and place == 0 else None,
+                )
+                header = build_header(
+                    payload_type=98,
+                    sequence_number=2 * number + place,
+                    timestamp=number * FRAME,
+                    ssrc=VIDEO_SSRC,
+                    marker=place == 1,
+                    extension=build_extension([(MID_ID, b"0"), (7, element)]),
+                )
+                head = b"\x18" if key and place == 0 else b"\x10" if place == 0 else b"\x90"
+                host.send_rtp(header, head + bytes((number, template)) * 150, VIDEO_SSRC, 2 * number + place)
+            world.run(1 / 30)
+
+    play(0, 60)
+    rungs = world.core._routers["room"].producers["video"].rungs
+    assert [rung.temporal for rung in rungs] == [0, 1, MAX_TEMPORAL]
+    carry(world, viewer_id, (rungs[0].bitrate + rungs[1].bitrate) // 2)
+    play(60, 100)
+    packets = received(viewer, ssrc)
+    assert {p.payload[2] for p in packets if p.payload[1] < 56} == {0, 1, 2, 3}
+    assert {p.payload[2] for p in packets if p.payload[1] >= 70} == {1}
+    for a, b in pairwise(packets):
+        assert sequence_distance(b.sequence_number, a.sequence_number) == 1
