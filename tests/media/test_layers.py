@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from struct import pack, unpack_from
@@ -13,10 +15,12 @@ from sfu.media.objects import Rung
 from sfu.media.router import Router
 from sfu.media.selection import SILENCE
 from sfu.media.table import MAX_TEMPORAL
+from sfu.rtp import srtp_crypto
 from sfu.rtp.extensions import ExtensionUri, build_extension, packet_elements_untrusted
 from sfu.rtp.packet import RtpPacket, build_header, parse_untrusted, sequence_distance
 from sfu.rtp.rtcp import PictureLossIndication, build_compound, build_nacks, parse_compound_untrusted
 from tests.support.dependency_descriptor import Structure, Template, write
+from tests.support.impairment import Impairment
 from tests.support.layered import FRAME, Seen, Vp8Layer, simulcast_parameters, vp9_payload
 from tests.support.world import (
     AUDIO_SSRC,
@@ -59,8 +63,15 @@ def carry(world: World, viewer_id: str, bitrate: int) -> None:
 class Simulcast:
     """A host that sends two sizes of VP8, and one viewer."""
 
-    def __init__(self, *, temporal: bool = False, largest_first: bool = False, reports: bool = True) -> None:
-        self.world = World()
+    def __init__(
+        self,
+        *,
+        temporal: bool = False,
+        largest_first: bool = False,
+        reports: bool = True,
+        impairment: Impairment | None = None,
+    ) -> None:
+        self.world = World(0, impairment)
         host_id, self.host = self.world.join("host")
         encodings = [
             {"rid": "r0", "maxBitrate": 900_000, "scaleResolutionDownBy": 2},
@@ -421,3 +432,40 @@ def test_temporal_layers_that_only_the_dependency_descriptor_names() -> None:
     assert {p.payload[2] for p in packets if p.payload[1] >= 70} == {1}
     for a, b in pairwise(packets):
         assert sequence_distance(b.sequence_number, a.sequence_number) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_key_and_iv_are_used_twice_whatever_is_switched(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: Counter[tuple[int, bytes]] = Counter()
+    kept: list[object] = []
+    real = srtp_crypto.GcmRtpTransform.seal
+
+    def recording(
+        self: srtp_crypto.GcmRtpTransform, header: bytes, payload: bytes, ssrc: int, index: int
+    ) -> bytes:
+        used[id(self), srtp_crypto.gcm_iv(self._salt, ssrc, index)] += 1
+        kept.append(self)  # so that no other transform gets its id
+        return real(self, header, payload, ssrc, index)
+
+    monkeypatch.setattr(srtp_crypto.GcmRtpTransform, "seal", recording)
+    stage = Simulcast(temporal=True, impairment=Impairment(loss=0.05, duplication=0.05, jitter=0.03))
+    chance = random.Random(seed)
+    changes = 0
+    for _ in range(60):
+        stage.play(chance.randint(1, 8))
+        if stage.rungs and chance.random() < 0.5:
+            carry(stage.world, stage.viewer_id, chance.choice(stage.rungs).bitrate * 2)
+            changes += 1
+        layer = chance.choice((stage.small, stage.large))
+        layer.sending = layer is stage.small or not layer.sending
+        seen = stage.viewer.rtp[-30:]
+        lost = [(int.from_bytes(seen[0][2:4], "big") + i) % 65536 for i in range(10)] if seen else []
+        for _ in range(chance.randint(0, 2)):
+            stage.viewer.send_rtcp(build_compound(build_nacks(1, stage.ssrc, lost)))
+    assert changes > 10
+    assert len({p.ssrc for p in stage.seen()}) == 2
+    assert max(used.values()) == 1
+    for a, b in pairwise(p for p in stage.seen() if p.place == 0):
+        assert sequence_distance(b.sequence_number, a.sequence_number) != 0
