@@ -125,7 +125,7 @@ class KeyframeRequester:
     """
 
     ANSWER_TIME: Final = 0.5
-    """Seconds that a host gets to answer before it is asked again."""
+    """Seconds that a host gets to answer before it is asked again; or twice the round trip, if longer."""
     ANEW_TIME: Final = 0.1
     """Seconds after which a request may have been lost in an outage."""
     VIEWER_INTERVAL: Final = 1.0
@@ -136,6 +136,8 @@ class KeyframeRequester:
         self._asked_at: float | None = None
         self._attempts = 0
         self._viewer_asked_at = float("-inf")
+        self.round_trip = 0.0
+        """Seconds to the host and back, as far as they are known."""
 
     def request(self, now: float, *, anew: bool = False) -> bool:
         """A consumer starts, or packets are lost for good. True: send a PLI now.
@@ -164,11 +166,14 @@ class KeyframeRequester:
         self._asked_at = None
 
     def get_timer(self) -> float | None:
-        return None if self._asked_at is None else self._asked_at + self.ANSWER_TIME
+        if self._asked_at is None:
+            return None
+        return self._asked_at + max(self.ANSWER_TIME, 2 * self.round_trip)
 
     def handle_timer(self, now: float) -> bool:
         """True: repeat the PLI now."""
-        if self._asked_at is None or now < self._asked_at + self.ANSWER_TIME:
+        due = self.get_timer()
+        if due is None or now < due:
             return False
         if self._attempts >= self.MAX_ATTEMPTS:
             self._asked_at = None  # the host sends nothing; the next consumer or PLI tries again

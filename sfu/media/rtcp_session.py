@@ -250,7 +250,7 @@ class RtcpSession:
                 missing.repair_time = None
             round_trip = self._round_trip.seconds
             if round_trip is not None and round_trip != missing.round_trip:
-                missing.round_trip = round_trip
+                missing.round_trip = stream.keyframes.round_trip = round_trip
         due, given_up = stream.receiver.due_nacks(now)
         if due:
             packets += build_nacks(self.ssrc, stream.entry.ssrc, due)

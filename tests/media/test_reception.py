@@ -118,6 +118,15 @@ def test_an_interrupted_line_is_asked_anew() -> None:
     assert requester.get_timer() == 0.2 + KeyframeRequester.ANSWER_TIME
 
 
+def test_a_long_way_takes_longer_to_answer() -> None:
+    requester = KeyframeRequester()
+    requester.round_trip = 0.8
+    assert requester.request(0.0)
+    assert requester.get_timer() == 1.6
+    assert not requester.handle_timer(1.5)
+    assert requester.handle_timer(1.6)
+
+
 def test_viewers_are_held_to_one_request_a_second() -> None:
     requester = KeyframeRequester()
     asked = 0
