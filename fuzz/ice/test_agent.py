@@ -144,6 +144,17 @@ class Agents(RuleBasedStateMachine):
         self.ufrags.add(credentials.username_fragment)
 
     @rule(addr=addresses)
+    def peer_sends(self, addr: Address) -> None:
+        """Media or DTLS of the peer: it may move the selection to a tuple, and does nothing else."""
+        before = (self.agent.tuples, self.agent.get_timer(), self.agent.selected)
+        self.agent.follow(addr)
+        assert (self.agent.tuples, self.agent.get_timer()) == before[:2]
+        if self.agent.selected != before[2]:
+            assert self.agent.selected == addr in self.tuples
+            assert before[2] is not None
+            assert self.heard[addr] >= self.heard[before[2]] or len(self.sessions) > 1
+
+    @rule(addr=addresses)
     def connection_closes(self, addr: Address) -> None:
         self.agent.remove_address(addr, self.now)
         assert not self.agent.is_validated(addr)

@@ -21,7 +21,7 @@ from sfu.worker.limits import IceTcpLimits
 
 MAX_QUEUED = 256 * 1024
 """Bytes that wait for a slow reader: two seconds at 1 Mbit/s."""
-WRITE_SIZE = 8 * 1024
+WRITE_SIZE = 16 * 1024
 """Bytes handed to the kernel at a time, and that it holds unsent (``TCP_NOTSENT_LOWAT``): what has been
 handed over cannot be overtaken."""
 STALL_TIMEOUT = 10.0

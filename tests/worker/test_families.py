@@ -126,3 +126,5 @@ async def test_any_family_and_protocol_to_any_other(
             assert viewer.peer.messages[0].data == b"input"
             stats = await client.call(GetStats())
             assert stats["counters"]["dropped_error"] == 0
+            expected = [host_path[0], viewer_path[0]].count("tcp")
+            assert (stats["counters"]["tcp_connections"], stats["counters"]["tcp_dropped"]) == (expected, 0)
