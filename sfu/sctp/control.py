@@ -71,7 +71,7 @@ WINDOW_FACTOR = 2
 """Receive window in largest messages: one being put together, and as much of others."""
 MAX_INIT_RETRANSMISSIONS = 8
 """Repetitions of INIT or COOKIE-ECHO (Max.Init.Retransmits): about 20 s."""
-MAX_RETRANSMISSIONS = 20
+MAX_RETRANSMISSIONS = 55
 """Timeouts in a row without an answer (Association.Max.Retrans): about 55 s, so that ICE consent, which has
 30, decides first."""
 ZERO_WINDOW_LIMIT = 60.0

@@ -36,7 +36,7 @@ from sfu.sctp.serial import TSN_MASK, extend_tsn
 
 MAX_STREAMS_PER_REQUEST = 200
 """Streams in one request: 400 bytes, so that it fits the smallest packet. More wait for the next."""
-MAX_REPEATS = 20
+MAX_REPEATS = 55
 """Repetitions of a request without any answer: about 55 s."""
 MAX_IN_PROGRESS = 30
 """Answers "in progress" to one request before it is given up."""

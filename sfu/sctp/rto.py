@@ -11,7 +11,11 @@ from __future__ import annotations
 RTO_INITIAL = 0.5
 """Seconds before the first measurement (RFC: 1). Also T1's first interval."""
 RTO_MAX = 3.0
-"""Seconds; the limit of back-off (RFC: 60). A player whose network comes back waits no longer than this."""
+"""Seconds; the longest timeout of a slow path (RFC: 60), and the limit of back-off for INIT, COOKIE-ECHO and
+SHUTDOWN."""
+BACK_OFF_MAX = 1.0
+"""Seconds; the limit of back-off for data, unless the path is slower. A player whose network comes back waits
+no longer than this for the first input, at the price of one packet a second into the dark."""
 MIN_VARIANCE = 0.22
 """Seconds; least distance between the smoothed round-trip time and the timeout, and so RTO.Min on a path
 without delay: the 200 ms that a peer may delay its SACK, and a bit."""
@@ -48,5 +52,5 @@ class RetransmissionTimeout:
         self.base = self.value = min(self.srtt + max(variance, MIN_VARIANCE), RTO_MAX)
 
     def back_off(self) -> None:
-        """The timer expired: double, up to :data:`RTO_MAX` (6.3.3, E2)."""
-        self.value = min(2 * self.value, RTO_MAX)
+        """The timer expired: double, up to :data:`BACK_OFF_MAX` (6.3.3, E2)."""
+        self.value = min(2 * self.value, max(self.base, BACK_OFF_MAX))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfu.sctp.congestion import INITIAL_PACKETS, MAX_WINDOW, MIN_PACKETS, Congestion
-from sfu.sctp.rto import MAX_RTT, MIN_VARIANCE, RTO_INITIAL, RTO_MAX, RetransmissionTimeout
+from sfu.sctp.rto import BACK_OFF_MAX, MAX_RTT, MIN_VARIANCE, RTO_INITIAL, RTO_MAX, RetransmissionTimeout
 
 MTU = 1000
 
@@ -31,7 +31,7 @@ def test_back_off_doubles_to_the_limit_and_a_measurement_ends_it() -> None:
     for _ in range(6):
         rto.back_off()
         values.append(rto.value)
-    assert values == [1.0, 2.0, RTO_MAX, RTO_MAX, RTO_MAX, RTO_MAX]
+    assert values == [2 * RTO_INITIAL, *[BACK_OFF_MAX] * 5]
     rto.measured(0.0)
     assert rto.value == pytest.approx(MIN_VARIANCE)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sfu.sctp.association import Association
-from sfu.sctp.events import MessageReceived
+from sfu.sctp.events import Direction, MessageReceived, StreamsReset
 from tests.sctp.network import Link, Network, chosen_bytes, seeded_bytes
 
 STREAMS = 5
@@ -190,3 +190,47 @@ def test_after_a_lost_probe_the_timer_repeats_a_last_input() -> None:
     network, age = last_input(0.1)
     assert age == pytest.approx(2 * 0.04 + 0.04 + 0.22 + 0.02, abs=0.005)
     assert network.a.association.outbound.probes == 1
+
+
+@pytest.mark.parametrize("limits", [{}, {"ordered": False, "max_retransmits": 0}], ids=str)
+@pytest.mark.parametrize("outage", [0.5, 1.1, 2.0, 2.3, 5.0])
+def test_after_an_outage_inputs_arrive_again_within_a_second(outage: float, limits: dict[str, Any]) -> None:
+    network = Network(seed=9, to_b=Link(delay=0.025), to_a=Link(delay=0.025))
+    network.establish()
+    a = network.a.association
+    for number in range(60 + round(60 * (outage + 1.2))):
+        if number == 60:
+            network.a.link.filter = network.b.link.filter = lambda _data: False
+            ends = network.now + outage
+        if number >= 60 and network.now >= ends:
+            network.a.link.filter = network.b.link.filter = None
+        a.send(0, 53, number.to_bytes(4, "big") + bytes(40), network.now, **limits)
+        network.run(1 / 60)
+    after = [time for time in network.b.times if time > ends]
+    assert after[0] <= ends + 1.0
+    newest = numbers(network.b.messages)[-1]
+    assert newest >= number - 4, "and there is no backlog before the newest"
+
+
+@pytest.mark.parametrize("loss", [0.05, 0.3])
+def test_streams_are_reset_and_used_again_under_loss(loss: float) -> None:
+    """What was sent before the reset arrives before it, what is sent after it begins anew."""
+    network = lossy(int(loss * 100), loss)
+    network.establish()
+    a = network.a.association
+    expected: list[bytes | StreamsReset] = []
+    done = StreamsReset((3,), Direction.OUTGOING)
+    for round_ in range(10):
+        for number in range(20):
+            data = b"%d %d" % (round_, number)
+            expected.append(data)
+            a.send(3, 53, data, network.now)
+        a.reset_streams([3], network.now)
+        expected.append(StreamsReset((3,), Direction.INCOMING))
+        assert network.run(60, until=lambda n=round_: network.a.events.count(done) == n + 1)  # type: ignore[misc]
+    seen = [
+        event.data if isinstance(event, MessageReceived) else event
+        for event in network.b.events
+        if isinstance(event, MessageReceived | StreamsReset)
+    ]
+    assert seen == expected
