@@ -384,7 +384,7 @@ def test_a_peer_gone_silent_is_given_up_in_the_end() -> None:
     world.run(10)
     assert world.events == [
         ProducerClosed("video"),
-        TransportClosed("host", "ice disconnected for too long"),
+        TransportClosed("host", "ice disconnected for too long: no check arrived within the consent timeout"),
     ]
 
 
