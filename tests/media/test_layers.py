@@ -467,7 +467,7 @@ def test_no_key_and_iv_are_used_twice_whatever_is_switched(
     assert changes > 10
     [consumer] = stage.router.producers["video"].consumers.values()
     assert consumer.entry is not None
-    assert len(consumer.entry.segments) == MAX_SEGMENTS, "it changed its group many times"
+    assert 1 < len(consumer.entry.segments) <= MAX_SEGMENTS
     assert max(used.values()) == 1
     for a, b in pairwise(p for p in stage.seen() if p.place == 0):
         assert sequence_distance(b.sequence_number, a.sequence_number) != 0
