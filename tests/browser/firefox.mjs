@@ -22,7 +22,7 @@ const { WebSocket } = require("ws");
 
 const START_TIMEOUT = 30_000;
 const STOP_TIMEOUT = 5_000;
-const COMMAND_TIMEOUT = 20_000;
+const COMMAND_TIMEOUT = 60_000;
 const ADDRESS = /WebDriver BiDi listening on (ws:\/\/\S+)/;
 
 /** On top of those that Firefox sets by itself when it is driven: no updates, no telemetry, no first run. */
