@@ -7,14 +7,14 @@ export type { VideoOptions } from "./graph.js";
 export type { MediaState } from "./media.js";
 export { MAX_ROOM_NAME, type Member, type RoomSummary, SPECTATOR_SLOT } from "./protocol.js";
 export { type RoomView, freeSlots, isPlayer } from "./room.js";
-export {
-  type JoinOptions,
-  type LeaveReason,
-  NetplaySession,
-  type OpenOptions,
-  type SessionEvents,
-  type SessionOptions,
-  type SessionState,
-} from "./session.js";
+export type {
+  JoinOptions,
+  LeaveReason,
+  OpenOptions,
+  SessionEvents,
+  SessionOptions,
+  SessionState,
+} from "./options.js";
+export { NetplaySession } from "./session.js";
 export { type IoFactory, type LinkState, RequestError, type TokenProvider } from "./signaling.js";
 export type { LiveStats } from "./stats.js";
