@@ -250,7 +250,8 @@ class Bare {
     this.dataConsumers.set(id, consumer);
     consumer.on("message", (data) => {
       if (this.#inputTimes !== null) {
-        this.#inputTimes.push([new DataView(data).getFloat64(0), Date.now()]);
+        const input = new DataView(data);
+        this.#inputTimes.push([input.getFloat64(0), Date.now(), input.getUint8(8)]);
         return;
       }
       const number = numberOf(data);
@@ -312,9 +313,10 @@ class Bare {
     }
   }
 
-  /** Send inputs for a while, each with the time when it was made. Returns how many. */
-  async sendInputs(milliseconds) {
+  /** Send inputs for a while, each with the time when it was made and a byte of whoever sends. Returns how many. */
+  async sendInputs(milliseconds, sender) {
     const data = new DataView(new ArrayBuffer(INPUT_LENGTH));
+    data.setUint8(8, sender);
     let sent = 0;
     const timer = setInterval(() => {
       data.setFloat64(0, Date.now());
@@ -342,7 +344,7 @@ class Bare {
     this.#inputTimes = [];
   }
 
-  /** [made, came] of each since then, in milliseconds since the epoch. */
+  /** [made, came, sender] of each since then, in milliseconds since the epoch. */
   inputTimes() {
     return this.#inputTimes;
   }
