@@ -2,7 +2,8 @@
 
 DATA and SACK are what a busy association consists of, so they are named tuples (built in a third of the time
 of a frozen dataclass); the others are dataclasses. ``value`` is everything after the four-byte chunk header,
-without padding. I-DATA and I-FORWARD-TSN (RFC 8260) are not offered and would be two more classes here.
+without padding. I-DATA and I-FORWARD-TSN (RFC 8260) are not offered: Chrome has them switched off, and what
+they are for here, :mod:`~sfu.sctp.send_queue` does without them.
 """
 
 from __future__ import annotations

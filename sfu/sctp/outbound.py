@@ -1,28 +1,16 @@
 """The sending half: TSNs, what is outstanding, SACKs, retransmission, FORWARD-TSN (RFC 9260 6 and 7, RFC 3758
 3.5).
 
-A DATA chunk gets its TSN when it goes out, or when the first fragment of its message does. It then is in one
-of five conditions until the cumulative TSN passes it:
-
-==============  =====================================================================================
-``RESERVED``    a fragment that was not sent yet (:mod:`~sfu.sctp.send_queue` says why it has a TSN)
-``IN_FLIGHT``   sent, nothing heard; counts against the congestion window
-``LOST``        missed three times, overdue (:mod:`~sfu.sctp.loss`), or the timer expired; waits to be sent
-                again
-``ACKED``       in a gap ack block; may fall back to ``IN_FLIGHT`` if a later SACK takes it back (6.2.1)
-``ABANDONED``   given up (RFC 3758); final, and the FORWARD-TSN will cover it
-==============  =====================================================================================
-
-Outstanding TSNs are contiguous, ``cumulative + 1 .. next - 1``, so a dict by TSN is a list with a cheap
-front. As fragments may be overtaken, a later TSN need not have been sent later: wherever a loss is concluded
-from what has arrived, the order of sending counts.
+What an outstanding chunk goes through is in :mod:`~sfu.sctp.sent`. Outstanding TSNs are contiguous,
+``cumulative + 1 .. next - 1``, so a dict by TSN is a list with a cheap front. As fragments may be overtaken,
+a later TSN need not have been sent later: wherever a loss is concluded from what has arrived, the order of
+sending counts.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Final
 
 from sfu.sctp.chunks import (
     DATA_HEADER,
@@ -40,6 +28,7 @@ from sfu.sctp.loss import LossDetection
 from sfu.sctp.packet import HEADER_LENGTH
 from sfu.sctp.rto import RetransmissionTimeout
 from sfu.sctp.send_queue import Message, SendQueue
+from sfu.sctp.sent import ABANDONED, ACKED, IN_FLIGHT, LOST, RESERVED, SentChunk
 from sfu.sctp.serial import TSN_MASK
 from sfu.sctp.tlv import PADDING
 
@@ -61,42 +50,6 @@ SPARSE_INTERVAL = 0.2
 """Seconds; DATA sent after so long a silence asks for an immediate SACK (I bit, RFC 7053). Nothing would have
 followed within the peer's SACK delay, so it costs no packet, and the round-trip time of sparse traffic
 (inputs) is measured without that delay."""
-
-_IN_FLIGHT: Final = 0
-_LOST: Final = 1
-_ACKED: Final = 2
-_ABANDONED: Final = 3
-_RESERVED: Final = 4
-
-
-class _Sent:
-    """An outstanding DATA chunk."""
-
-    __slots__ = (
-        "condition",
-        "encoded",
-        "fast",
-        "message",
-        "misses",
-        "order",
-        "sent_at",
-        "sent_count",
-        "size",
-    )
-
-    def __init__(self, message: Message, encoded: bytes, sent_at: float, order: int) -> None:
-        self.message = message
-        self.encoded = encoded
-        """The whole chunk as it travels, padding included."""
-        self.size = len(encoded)
-        self.sent_at = sent_at
-        self.order = order
-        """Its place, or that of its retransmission, in the order of sending."""
-        self.sent_count = 1
-        self.condition = _IN_FLIGHT
-        self.misses = 0
-        self.fast = False
-        """Retransmitted by fast retransmit already; misses count no more (7.2.4), only time does."""
 
 
 class Outbound:
@@ -142,7 +95,7 @@ class Outbound:
         """Chunks sent again only to hear something, in total."""
         self.abandoned = 0
         """Messages given up after something of them was sent, in total."""
-        self._outstanding: dict[int, _Sent] = {}
+        self._outstanding: dict[int, SentChunk] = {}
         self._sent = 0
         self._unsent: Message | None = None
         self._reserve_for_express = 0
@@ -207,7 +160,7 @@ class Outbound:
         while lost:
             tsn = lost[0]
             chunk = self._outstanding.get(tsn)
-            if chunk is None or chunk.condition != _LOST:
+            if chunk is None or chunk.condition != LOST:
                 lost.popleft()
                 continue
             if self._worthless(chunk, now):
@@ -218,7 +171,7 @@ class Outbound:
                 return room, True
             lost.popleft()
             self._urgent = False
-            chunk.condition = _IN_FLIGHT
+            chunk.condition = IN_FLIGHT
             chunk.misses = 0
             chunk.sent_count += 1
             chunk.sent_at = now
@@ -299,7 +252,7 @@ class Outbound:
             if size & 3:
                 encoded += PADDING[size & 3]
             self._sent += 1
-            chunk = _Sent(message, encoded, now, self._sent)
+            chunk = SentChunk(message, encoded, now, self._sent)
             self._outstanding[tsn] = chunk
             self.flight = flight + chunk.size
             self.kept += chunk.size
@@ -328,8 +281,8 @@ class Outbound:
         self.next_tsn += count
         message.last_tsn = self.next_tsn - 1
         for tsn in range(message.first_tsn, self.next_tsn):
-            outstanding[tsn] = chunk = _Sent(message, b"", 0.0, 0)
-            chunk.condition = _RESERVED
+            outstanding[tsn] = chunk = SentChunk(message, b"", 0.0, 0)
+            chunk.condition = RESERVED
         self._unsent = message
         return True
 
@@ -353,7 +306,7 @@ class Outbound:
         before = self.cumulative
         ahead = cumulative_tsn - before & TSN_MASK
         cumulative = before + ahead
-        if cumulative >= self.first_unsent:
+        if cumulative >= (self.next_tsn if self._unsent is None else self.first_unsent):
             return False  # never sent or, as it is counted from an older number, long acknowledged
         self.heard = True
         outstanding = self._outstanding
@@ -365,15 +318,15 @@ class Outbound:
             for tsn in range(before + 1, cumulative + 1):
                 chunk = outstanding.pop(tsn)
                 kept += chunk.size
-                if chunk.condition == _IN_FLIGHT:
+                if chunk.condition == IN_FLIGHT:
                     self.flight -= chunk.size
                     size += chunk.size
-                elif chunk.condition == _LOST:
+                elif chunk.condition == LOST:
                     size += chunk.size
                 if tsn == self._timed:
                     self.rto.measured(now - chunk.sent_at)
                     self._timed = None
-                if chunk.order > self.loss.newest and chunk.condition != _ABANDONED:
+                if chunk.order > self.loss.newest and chunk.condition != ABANDONED:
                     self.loss.delivered(chunk.order, chunk.sent_at, chunk.sent_count, now)
             self.kept -= kept
         if (gaps or self._highest_acked > cumulative) and (ahead or gaps != self._last_gaps):
@@ -399,8 +352,11 @@ class Outbound:
             self.forward_due = False
         if ahead or size:
             self._probed = False
-            self._find_overdue(now)
-            self._arm(now)
+            if outstanding:
+                self._find_overdue(now)
+                self._arm(now)
+            else:
+                self.repair_at = self._overdue_at = math.inf
         if self.abandoned:
             self._advance_forward(now)
         return ahead > 0 or size > 0
@@ -423,11 +379,11 @@ class Outbound:
             self._take_back(position, start)
             for tsn in range(start, stop + 1):
                 chunk = outstanding[tsn]
-                if chunk.condition == _IN_FLIGHT:
+                if chunk.condition == IN_FLIGHT:
                     self.flight -= chunk.size
-                elif chunk.condition != _LOST:
+                elif chunk.condition != LOST:
                     continue
-                chunk.condition = _ACKED
+                chunk.condition = ACKED
                 size += chunk.size
                 newest = tsn
                 if tsn == self._timed:
@@ -446,8 +402,8 @@ class Outbound:
         """Chunks in ``[start, stop)`` are not acknowledged, or no longer."""
         for tsn in range(start, stop):
             chunk = self._outstanding[tsn]
-            if chunk.condition == _ACKED:
-                chunk.condition = _IN_FLIGHT
+            if chunk.condition == ACKED:
+                chunk.condition = IN_FLIGHT
                 self.flight += chunk.size
 
     def _count_misses(self, below: int, now: float) -> None:
@@ -456,7 +412,7 @@ class Outbound:
         hit = False
         for tsn in range(self.cumulative + 1, below):
             chunk = self._outstanding[tsn]
-            if chunk.condition != _IN_FLIGHT or chunk.order > self.loss.newest:
+            if chunk.condition != IN_FLIGHT or chunk.order > self.loss.newest:
                 continue
             chunk.misses += 1
             if chunk.misses < MISS_THRESHOLD or chunk.fast:
@@ -480,7 +436,7 @@ class Outbound:
         self._overdue_at = math.inf
         outstanding, loss = self._outstanding, self.loss
         thin = self.flight < self._thin
-        if not outstanding or not (thin or self._recovery is not None):
+        if not (thin or self._recovery is not None):
             return
         first = outstanding[self.cumulative + 1]
         if self._highest_acked <= self.cumulative and first.order > loss.newest:
@@ -488,7 +444,7 @@ class Outbound:
         found: list[int] = []
         again = False
         for tsn, chunk in outstanding.items():
-            if chunk.condition != _IN_FLIGHT or not (thin or chunk.fast):
+            if chunk.condition != IN_FLIGHT or not (thin or chunk.fast):
                 continue
             if not chunk.fast and self._worthless(chunk, now):
                 continue
@@ -511,7 +467,7 @@ class Outbound:
         """Chunks in flight are lost."""
         for tsn in found:
             chunk = self._outstanding[tsn]
-            chunk.condition = _LOST
+            chunk.condition = LOST
             self.flight -= chunk.size
         if found:
             self.lost = deque(sorted({*self.lost, *found}))
@@ -538,7 +494,7 @@ class Outbound:
             self._probed = True
             for tsn in reversed(self._outstanding):
                 chunk = self._outstanding[tsn]
-                if chunk.condition == _IN_FLIGHT:
+                if chunk.condition == IN_FLIGHT:
                     if not self._worthless(chunk, now):
                         self.probes += 1
                         self._urgent = True
@@ -556,21 +512,21 @@ class Outbound:
         self._timed = None
         self._probed = True
         self.repair_at = self._overdue_at = math.inf
-        found = [tsn for tsn, chunk in self._outstanding.items() if chunk.condition == _IN_FLIGHT]
+        found = [tsn for tsn, chunk in self._outstanding.items() if chunk.condition == IN_FLIGHT]
         if not found and not self.lost and self._unsent is None:
             # The peer keeps it all in gap ack blocks and the first is not among them: take it at its word
             # no longer.
-            found = [tsn for tsn, chunk in self._outstanding.items() if chunk.condition == _ACKED]
+            found = [tsn for tsn, chunk in self._outstanding.items() if chunk.condition == ACKED]
         for tsn in found:
             chunk = self._outstanding[tsn]
-            if chunk.condition == _ABANDONED:
+            if chunk.condition == ABANDONED:
                 continue
-            if chunk.condition == _IN_FLIGHT:
+            if chunk.condition == IN_FLIGHT:
                 self.flight -= chunk.size
-            chunk.condition = _LOST
+            chunk.condition = LOST
             if self._worthless(chunk, now):
                 self._abandon(chunk.message)
-        self.lost = deque(tsn for tsn, chunk in self._outstanding.items() if chunk.condition == _LOST)
+        self.lost = deque(tsn for tsn, chunk in self._outstanding.items() if chunk.condition == LOST)
         self._advance_forward(now)
         self.forward_due = self._forward > self.cumulative
         if self._outstanding and not self.lost and not self.forward_due:
@@ -578,7 +534,7 @@ class Outbound:
 
     # Partial reliability
 
-    def _worthless(self, chunk: _Sent, now: float) -> bool:
+    def _worthless(self, chunk: SentChunk, now: float) -> bool:
         """Whether a lost chunk's message has reached its limit (RFC 3758 3.5, RFC 7496)."""
         message = chunk.message
         return self.partial_reliability and (
@@ -593,11 +549,11 @@ class Outbound:
             self._unsent = None
         for tsn in range(message.first_tsn, message.last_tsn + 1):
             chunk = self._outstanding.get(tsn)
-            if chunk is None or chunk.condition == _ABANDONED:
+            if chunk is None or chunk.condition == ABANDONED:
                 continue
-            if chunk.condition == _IN_FLIGHT:
+            if chunk.condition == IN_FLIGHT:
                 self.flight -= chunk.size
-            chunk.condition = _ABANDONED
+            chunk.condition = ABANDONED
             self.kept -= chunk.size
             chunk.size = 0
             chunk.encoded = b""
@@ -607,7 +563,7 @@ class Outbound:
         round trip until it is acknowledged."""
         point = self._forward
         chunk = self._outstanding.get(point + 1)
-        while chunk is not None and chunk.condition == _ABANDONED:
+        while chunk is not None and chunk.condition == ABANDONED:
             point += 1
             chunk = self._outstanding.get(point + 1)
         if point > self._forward:

@@ -148,7 +148,7 @@ class SendQueue:
             raise SendRefused(Refusal.RESETTING)
         size = len(data)
         message = Message(stream, ppid, data, unordered, expires_at, max_retransmits)
-        dropped = self._supersede(message) if message.limited else 0
+        dropped = self._supersede(message) if message.limited and stream.limited_count else 0
         if not self._has_room(stream, message):
             self._discard_expired(now)
             if not self._has_room(stream, message):
@@ -199,12 +199,18 @@ class SendQueue:
     def head(self, now: float) -> Message | None:
         """The message to send from next; discards expired ones."""
         begun = self._begun
+        message: Message | None
         if begun is None:
-            return self._first(self._express, now) or self._first(self._normal, now)
+            if self._express:
+                message = self._express[0].express[0]
+                if message.expires_at > now:  # the hot path
+                    return message
+            message = self._first(self._express, now)
+            return self._first(self._normal, now) if message is None else message
         message = self._first(self._express, now, beside=begun)
         if message is None and not self._begun_waited:
             message = self._first(self._normal, now, beside=begun)
-        return message or begun
+        return begun if message is None else message
 
     def _first(
         self, ring: deque[OutgoingStream], now: float, beside: Message | None = None
