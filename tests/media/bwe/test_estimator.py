@@ -145,6 +145,7 @@ def test_feedback_that_stays_away_lowers_it_step_by_step() -> None:
     assert path.estimate == pytest.approx(before * SILENCE_SHARE, rel=1e-3)
     path.run(SILENCE_INTERVAL)
     assert path.estimate == pytest.approx(before * SILENCE_SHARE**2, rel=1e-3)
+    assert path.estimator.acknowledged == 0
     path.run(30)
     assert path.estimate == MIN_BITRATE
 
