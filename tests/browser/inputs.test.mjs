@@ -74,8 +74,8 @@ async function visitor(browser, name, ports = null) {
 }
 
 /**
- * Move the axis `count` times, `interval` milliseconds apart; the ages at which the host got them, in the order in which
- * they were made, and when that was.
+ * Move the axis `count` times, `interval` milliseconds apart, and wait for the last: when each was made, and the values
+ * (from 2) that came, with the ages at which the host got them.
  */
 async function play(count, interval) {
   await host.page.evaluate(() => (window.arrivals.length = 0));
@@ -98,15 +98,24 @@ async function play(count, interval) {
       (axis) => window.arrivals.filter(([index, value]) => index === axis && value > 0),
       AXIS,
     );
-  await until("all inputs have come", async () => (await arrived()).length >= count).catch(() => undefined);
+  const last = 1 + count;
+  await until("the last input has come", async () => (await arrived()).at(-1)?.[1] === last);
   const arrivals = await arrived();
   await player.page.evaluate((axis) => window.trioSfu.session.setInput(axis, 0), AXIS);
+  const values = arrivals.map(([, value]) => value);
+  const ages = arrivals.map(([, value, at]) => at - moved[value - 2]);
+  return { moved, values, ages };
+}
+
+/** All of them, each once and in order; their ages. */
+async function playAll(count, interval) {
+  const { moved, values, ages } = await play(count, interval);
   assert.deepEqual(
-    arrivals.map(([, value]) => value),
+    values,
     moved.map((_, place) => 2 + place),
     "each once, in order",
   );
-  return { moved, ages: arrivals.map(([, , at], place) => at - moved[place]) };
+  return ages;
 }
 
 /** The player's line, both ways. */
@@ -129,9 +138,9 @@ for (const [rate, count, interval] of [
     // By turns, so that whatever else the machine does meets both.
     for (let round = 0; round < ROUNDS; round += 1) {
       await impair({});
-      plain.push(...(await play(count / ROUNDS / 3, interval)).ages);
+      plain.push(...(await playAll(count / ROUNDS / 3, interval)));
       await impair({ loss: LOSS });
-      lossy.push(...(await play(count / ROUNDS, interval)).ages);
+      lossy.push(...(await playAll(count / ROUNDS, interval)));
     }
     say(`${rate}: without loss ${told(plain)}, with ${100 * LOSS} % ${told(lossy)}`);
     const busy = Math.max(0, percentile(plain, 0.99) - ROUND_TRIP / 2);
@@ -139,14 +148,19 @@ for (const [rate, count, interval] of [
     assert.ok(percentile(lossy, 0.99) <= limit, `p99 ${percentile(lossy, 0.99)} ms, more than ${limit}`);
   });
 
-test("after an outage of 2 s inputs flow again within a second of its end, none missing", async () => {
+test("after an outage of 2 s inputs flow again within a second of its end, in order", async () => {
   const at = await impair({ outages: [[1, 3]] });
-  const { ages, moved } = await play(300, 1_000 / 60);
+  const { ages, moved, values } = await play(300, 1_000 / 60);
   await impair({});
   const ended = at + 3_000;
   const late = ages.findLastIndex((age) => age > 2 * LIMIT);
   assert.ok(late >= 0, "the outage was not noticed");
-  const recovered = moved[late] + ages[late] - ended;
+  const recovered = moved[values[late] - 2] + ages[late] - ended;
+  // Those that are too old by then are given up; on a busy machine that may be some.
+  assert.deepEqual(
+    values,
+    values.toSorted((a, b) => a - b),
+  );
   say(`after an outage of 2 s: the last late input comes ${recovered} ms after its end`);
   assert.ok(recovered <= stretched(1_000), `it took ${recovered} ms`);
 });
