@@ -32,8 +32,8 @@ SEND_BUFFERS = 4
 """Multiples of the send buffer that may wait on all streams of an association; one more is kept free for
 messages with a reliability limit, so that bulk on other streams cannot shut an input out."""
 MAX_UNRELIABLE_BYTES = 512 * 1024
-"""Bytes of messages with a reliability limit that wait on one stream: two of the largest that browsers send, so
-that inputs behind such a one do not cost it its place. The newest may be larger."""
+"""Bytes of messages with a reliability limit that wait on one stream: two of the largest that browsers send,
+so that inputs behind such a one do not cost it its place. The newest may be larger."""
 MAX_UNRELIABLE_MESSAGES = 64
 """Messages with a reliability limit that wait on one stream: about a second of inputs."""
 MAX_QUEUED_MESSAGES = 8192
