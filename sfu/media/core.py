@@ -18,12 +18,12 @@ from sfu.dtls.certificate import Certificate
 from sfu.ice.address import Address, Datagram
 from sfu.ice.candidate import IceCandidate
 from sfu.ice.stun import StunError, local_ufrag_untrusted
+from sfu.media.choice import LayerChoice
 from sfu.media.discovery import discover_untrusted
 from sfu.media.egress import Egress, Priority
 from sfu.media.engine import Digest, PythonEngine, Upward
 from sfu.media.errors import MediaRefused
 from sfu.media.events import CoreEvent, DataProducerClosed, Fault, TransportClosed
-from sfu.media.line import ViewerLine
 from sfu.media.objects import DataProducer, RoutedTransport
 from sfu.media.parameters import (
     DtlsParameters,
@@ -35,7 +35,6 @@ from sfu.media.parameters import (
 from sfu.media.relay import DataRelay
 from sfu.media.router import Router, consumer_json, data_consumer_json
 from sfu.media.rtcp_session import RtcpSession
-from sfu.media.selection import TICK, LayerMonitor
 from sfu.media.stats import MAX_STATS_ROWS, TransportStats, WorkerStats
 from sfu.media.switching import needs_keyframe
 from sfu.media.table import TransportEntry
@@ -101,9 +100,7 @@ class MediaCore:
         self._stirred: dict[str, RoutedTransport] = {}
         """Transports that may have something to send, or another deadline, than before."""
         self._relay = DataRelay(self._stir, self._fault)
-        self._look_at: list[tuple[float, int, LayerMonitor]] = []
-        """A heap of when to look at which video producer; the number between them tells equal times apart."""
-        self._looks = 0
+        self._choice = LayerChoice(self.engine, self._routers, self._stir, self._fault)
         self._faults = 0
         self._report_faults_at = float("-inf")
 
@@ -182,7 +179,7 @@ class MediaCore:
         router = self._routers[transport.router_id]
         producer = router.produce(transport, producer_id, kind, rtp_parameters, replaces=replaces)
         if kind == "video":
-            self._watch(LayerMonitor(producer), now + TICK)
+            self._choice.watch(producer, now)
         transport.rtcp.expect_media(now)
         self._stir(transport)
 
@@ -207,7 +204,7 @@ class MediaCore:
         consumer = router.consume(
             transport, consumer_id, producer_id, rtp_capabilities, ignore_dtx=ignore_dtx
         )
-        self._choose(transport, now)
+        self._choice.choose(transport, now)
         router.start(consumer, now)
         transport.rtcp.expect_media(now)
         self._stir(transport)
@@ -395,7 +392,7 @@ class MediaCore:
         requests = transport.rtcp.receive_untrusted(packet, transport, now)
         if transport.line is not None:
             transport.line.receive(requests, transport.rtcp.round_trip, now)
-            self._send_probe(transport, now)
+            self._choice.send_probe(transport, now)
         for ssrc, lost in requests.nacks:
             consumer = transport.consumers_by_ssrc.get(ssrc)
             if consumer is not None and consumer.entry is not None:
@@ -521,7 +518,7 @@ class MediaCore:
 
     def get_timer(self) -> float | None:
         timers = self._timers
-        look_at = self._next_look()
+        look_at = self._choice.get_timer()
         while timers:
             deadline, transport_id = timers[0]
             transport = self._transports.get(transport_id)
@@ -531,8 +528,7 @@ class MediaCore:
         return look_at
 
     def handle_timer(self, now: float) -> None:
-        while (due := self._next_look()) is not None and due <= now:
-            self._look(heapq.heappop(self._look_at)[2], now)
+        self._choice.handle_timer(now)
         timers = self._timers
         while timers and timers[0][0] <= now:
             deadline, transport_id = heapq.heappop(timers)
@@ -544,61 +540,10 @@ class MediaCore:
                 transport.wire.handle_timer(now)
                 if transport.line is not None:
                     transport.line.handle_timer(now)
-                    self._send_probe(transport, now)
+                    self._choice.send_probe(transport, now)
                 self._react(transport, now)
             except Exception as error:  # noqa: BLE001 - see _fault
                 self._fault(transport, error, now)
-
-    def _watch(self, monitor: LayerMonitor, at: float) -> None:
-        self._looks += 1
-        heapq.heappush(self._look_at, (at, self._looks, monitor))
-
-    def _next_look(self) -> float | None:
-        """When to look at the layers of a producer next; those that are gone are forgotten here."""
-        while self._look_at:
-            due, monitor = self._look_at[0][0], self._look_at[0][2]
-            producer = monitor.producer
-            if producer.transport.producers.get(producer.id) is producer:
-                return due
-            heapq.heappop(self._look_at)
-        return None
-
-    def _look(self, monitor: LayerMonitor, now: float) -> None:
-        """See what layers a producer sends now, and let its consumers have the best."""
-        producer = monitor.producer
-        self._watch(monitor, monitor.look(now))
-        for transport in {id(c.transport): c.transport for c in producer.consumers.values()}.values():
-            self._choose(transport, now)
-
-    def _choose(self, transport: RoutedTransport, now: float) -> None:
-        """Let the video consumers of a transport have the best that its line carries."""
-        offers = {c.id: c.producer.rungs for c in transport.consumers.values() if c.producer.rungs}
-        if transport.line is None:
-            if all(len(rungs) < 2 for rungs in offers.values()):
-                return
-            transport.line = ViewerLine(transport.wire.entry, now)
-        router = self._routers[transport.router_id]
-        for consumer_id, rung in transport.line.choose(offers, now).items():
-            consumer = transport.consumers[consumer_id]
-            router.select(consumer, rung, now)
-            self._stir(consumer.producer.transport)
-        self._send_probe(transport, now)
-
-    def _send_probe(self, transport: RoutedTransport, now: float) -> None:
-        """Send what is due of a probe of the line."""
-        line = transport.line
-        due = None if line is None else line.next_probe(now)
-        if line is None or due is None:
-            return
-        octets, cluster = due
-        packets = 0
-        for consumer in transport.consumers.values():
-            if consumer.entry is not None and consumer.producer.kind == "video":
-                packets = self.engine.probe(consumer.entry, octets, now, cluster)
-                if packets:
-                    break
-        line.probe_sent(packets, octets)
-        self._stir(transport)
 
     def _schedule(self, transport: RoutedTransport) -> None:
         """Put a transport's deadline into the heap if it is another than the one that is there."""

@@ -7,9 +7,10 @@ out. One is made for a transport once a producer with several rungs is watched o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Final
 
-from sfu.media.allocation import Allocator, Demand, Layer
+from sfu.media.allocation import MAX_DEMANDS, Allocator, Demand, Layer
 from sfu.media.bwe import Probe, SendSideEstimator
 from sfu.media.objects import Rung
 from sfu.media.rtcp_session import Requests
@@ -51,9 +52,12 @@ class ViewerLine:
         sent.clear()
 
     def choose(self, offers: Mapping[str, Sequence[Rung]], now: float) -> dict[str, Rung]:
-        """The rung of each consumer, by its id; none for those whose producer sends nothing."""
+        """The rung of each consumer, by its id; none for those whose producer sends nothing, or beyond
+        :data:`~sfu.media.allocation.MAX_DEMANDS`.
+        """
         demands = [
-            Demand(consumer_id, [_layer(rung) for rung in rungs]) for consumer_id, rungs in offers.items()
+            Demand(consumer_id, [_layer(rung) for rung in rungs])
+            for consumer_id, rungs in islice(offers.items(), MAX_DEMANDS)
         ]
         allocation = self._allocator.allocate(demands, self.estimator.bitrate, now)
         self.estimator.request_probe(allocation.wanted or 0)

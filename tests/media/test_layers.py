@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from struct import pack, unpack_from
 
 import pytest
 
+from sfu.media.allocation import MAX_DEMANDS, Allocator, Demand
 from sfu.media.bwe import MAX_BITRATE, Probe, SendSideEstimator
+from sfu.media.events import Fault
+from sfu.media.line import ViewerLine
 from sfu.media.objects import Rung
 from sfu.media.router import Router
 from sfu.media.selection import SILENCE
@@ -200,6 +203,41 @@ def test_transport_wide_numbers_count_what_carries_them_and_nothing_else() -> No
     line.take_sent()
     assert line.estimator._sent.newest is not None
     assert world.core._transports[stage.viewer_id].wire.entry.next_transport_sequence == len(numbers) + 1
+
+
+def test_more_consumers_than_are_chosen_for_disturb_nobody() -> None:
+    stage = Simulcast()
+    stage.play(30)
+    for _ in range(MAX_DEMANDS + 1):
+        stage.world.consume(stage.viewer_id)
+    stage.play(30)
+    assert not [event for event in stage.world.events if isinstance(event, Fault)]
+    assert stage.seen()[-1].number == stage.number - 1
+    with pytest.raises(ValueError, match="too many"):
+        Allocator().allocate([Demand(i, []) for i in range(MAX_DEMANDS + 1)], 0, 0.0)
+
+
+def test_what_raises_in_choosing_ends_its_own_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Simulcast()
+    world = stage.world
+    other_id, other = world.join()
+    ssrc = world.consume(other_id)["rtpParameters"]["encodings"][0]["ssrc"]
+    stage.play(30)
+    rogue = world.core._transports[stage.viewer_id].line
+    real = ViewerLine.choose
+
+    def choose(self: ViewerLine, offers: Mapping[str, Sequence[Rung]], now: float) -> dict[str, Rung]:
+        if self is rogue:
+            raise ZeroDivisionError
+        return real(self, offers, now)
+
+    monkeypatch.setattr(ViewerLine, "choose", choose)
+    stage.play(10)
+    assert [event.transport_id for event in world.events if isinstance(event, Fault)] == [stage.viewer_id]
+    before = len(received(other, ssrc))
+    stage.play(10)
+    assert len(received(other, ssrc)) > before
+    assert stage.viewer_id not in world.core._transports
 
 
 def test_a_switch_waits_for_the_key_frame_and_goes_on_until_it_comes() -> None:
