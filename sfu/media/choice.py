@@ -59,13 +59,13 @@ class LayerChoice:
             producer = monitor.producer
             try:
                 self._look_again(monitor, monitor.look(now))
-            except Exception as error:  # noqa: BLE001 - see MediaCore
+            except Exception as error:  # noqa: BLE001 - see MediaCore._fault
                 self._fault(producer.transport, error, now)
                 continue
             for transport in {id(c.transport): c.transport for c in producer.consumers.values()}.values():
                 try:
                     self.choose(transport, now)
-                except Exception as error:  # noqa: BLE001 - see MediaCore
+                except Exception as error:  # noqa: BLE001 - see MediaCore._fault
                     self._fault(transport, error, now)
 
     def choose(self, transport: RoutedTransport, now: float) -> None:

@@ -28,14 +28,12 @@ from sfu.media.table import (
     TransportEntry,
 )
 from sfu.rtp.extensions import packet_elements_untrusted
-from sfu.rtp.layers import NO_LAYERS, PacketLayers, read_layers
+from sfu.rtp.layers import KEYFRAME, NO_LAYERS, read_layers
 from sfu.rtp.packet import RtpError, RtpPacket, parse_untrusted
 from sfu.rtp.payload import VideoCodec, opus_is_dtx
 from sfu.rtp.rtx import recover_untrusted
 from sfu.rtp.srtp import SrtpError
 
-KEYFRAME: Final = PacketLayers(True, 0, 0, False, False, True, False, False)
-"""A key frame begins, and nothing more is known."""
 _PARTLY_MARKED: Final = frozenset((VideoCodec.H264, VideoCodec.AV1))
 """Codecs that name the layer in the first packet of a frame only: too little to leave any out by."""
 STUN_RATE: Final = 2000

@@ -77,14 +77,15 @@ def leave(consumer: ConsumerEntry) -> None:
 
 def _join(consumer: ConsumerEntry, group: ForwardingGroup, shape: Shape) -> None:
     """Put a consumer among those of a group whose packets are prepared as ``shape`` says."""
+    key = shape.key
     for other in group.shapes:
-        if other.key == shape.key:
+        if other.key == key:
+            shape = other
             break
     else:
-        other = shape.shifted(shape.timestamp_offset, shape.picture_offset, shape.tl0_offset)
-        group.shapes.append(other)
-    other.consumers.append(consumer)
-    consumer.shape = other
+        group.shapes.append(shape)
+    shape.consumers.append(consumer)
+    consumer.shape = shape
 
 
 def _continued(consumer: ConsumerEntry, packet: MediaPacket) -> Shape:

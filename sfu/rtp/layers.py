@@ -257,7 +257,8 @@ _NAL_FU_A: Final = 28
 _NAL_KEY: Final = frozenset((_NAL_IDR, _NAL_SPS))
 _NAL_LAYERED: Final = frozenset((_NAL_PREFIX, _NAL_SLICE_EXTENSION))
 
-_KEYFRAME: Final = PacketLayers(True, 0, 0, False, False, True, False, False)
+KEYFRAME: Final = PacketLayers(True, 0, 0, False, False, True, False, False)
+"""A key frame begins, and nothing more is known."""
 
 
 def _h264(payload: bytes) -> PacketLayers:
@@ -273,11 +274,11 @@ def _h264(payload: bytes) -> PacketLayers:
         kind = payload[1] & 0x1F
         if kind in _NAL_LAYERED:
             return _svc_header(payload, 2, size, False)
-        return _KEYFRAME if kind in _NAL_KEY else NO_LAYERS
+        return KEYFRAME if kind in _NAL_KEY else NO_LAYERS
     if kind in _NAL_LAYERED:
         return _svc_header(payload, 1, size, False)
     if kind != _NAL_STAP_A:
-        return _KEYFRAME if kind in _NAL_KEY else NO_LAYERS
+        return KEYFRAME if kind in _NAL_KEY else NO_LAYERS
     keyframe = False
     layered = 0, 0
     at = 1
@@ -296,13 +297,13 @@ def _h264(payload: bytes) -> PacketLayers:
         at += length
     if layered[0]:
         return _svc_header(payload, layered[0], layered[1], keyframe)
-    return _KEYFRAME if keyframe else NO_LAYERS
+    return KEYFRAME if keyframe else NO_LAYERS
 
 
 def _svc_header(payload: bytes, at: int, end: int, keyframe: bool) -> PacketLayers:
     """The extension of a NAL unit's header by which scalable video says its layer (RFC 6190 1.1.3)."""
     if at + 3 > end or not payload[at] & 0x80:  # svc_extension_flag: else it is multiview's (RFC 6190 4.2)
-        return _KEYFRAME if keyframe else NO_LAYERS
+        return KEYFRAME if keyframe else NO_LAYERS
     spatial = payload[at + 1] >> 4 & 0x07
     temporal = payload[at + 2] >> 5
     depends_below = spatial > 0 and not payload[at + 1] & 0x80  # no_inter_layer_pred_flag
